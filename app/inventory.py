@@ -1,0 +1,173 @@
+"""The one live picture: what exists, where, and who wants to know when it changes.
+
+Lives on the loop. Equal values are dropped; a poll never overwrites an event that came after the poll began;
+only a completely listed scope removes objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from backends.model import Changed, Kind, Listing, Object, Origin, Ref, Sample, Vm, now
+
+Subscriber = Callable[["Delta"], None]
+CONTAINERS = frozenset({Kind.DATACENTER, Kind.CLUSTER, Kind.HOST, Kind.ZONE})
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One step of the inventory: what came, what changed (as it is now), what went (as it was)."""
+
+    added: tuple[Object, ...] = ()
+    changed: tuple[Object, ...] = ()
+    removed: tuple[Object, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+class Inventory:
+    """Ref -> object, with an index by parent. Not thread-safe: use it on the loop only."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Ref, Object] = {}
+        self._children: dict[tuple[str, Ref | None], dict[Ref, None]] = {}
+        self._evented: dict[Ref, datetime] = {}
+        self._subscribers: list[Subscriber] = []
+        self._samples: dict[Ref, Sample] = {}
+        self._meter_subscribers: list[Callable[[dict[Ref, Sample]], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __contains__(self, ref: Ref) -> bool:
+        return ref in self._objects
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(self._objects.values())
+
+    def get(self, ref: Ref) -> Object | None:
+        return self._objects.get(ref)
+
+    def vm(self, ref: Ref) -> Vm | None:
+        found = self._objects.get(ref)
+        return found if isinstance(found, Vm) else None
+
+    def children(self, connection: str, parent: Ref | None) -> list[Object]:
+        """The objects right below `parent` (None: below the connection itself), in order of arrival."""
+        return [self._objects[ref] for ref in self._children.get((connection, parent), ())]
+
+    def of(self, connection: str, kind: Kind | None = None) -> list[Object]:
+        """All objects of a connection, of one kind or of all."""
+        return [
+            item
+            for item in self._objects.values()
+            if item.ref.connection == connection and (kind is None or item.ref.kind == kind)
+        ]
+
+    def subscribe(self, function: Subscriber) -> Callable[[], None]:
+        """Call `function` with every Delta; the returned function ends that."""
+        self._subscribers.append(function)
+        return lambda: self._subscribers.remove(function)
+
+    def subscribe_meters(self, function: Callable[[dict[Ref, Sample]], None]) -> Callable[[], None]:
+        self._meter_subscribers.append(function)
+        return lambda: self._meter_subscribers.remove(function)
+
+    def sample(self, ref: Ref) -> Sample | None:
+        """The newest reading of an object, None where there is none."""
+        return self._samples.get(ref)
+
+    def metered(self, samples: dict[Ref, Sample]) -> None:
+        self._samples.update(samples)
+        for function in tuple(self._meter_subscribers):
+            function(samples)
+
+    def apply(self, change: Changed) -> Delta:
+        """Take in what a watch reported. Returns what really changed."""
+        moment = now()
+        for item in change.objects:
+            self._evented[item.ref] = moment
+        for ref in change.removed:
+            self._evented[ref] = moment
+        return self._commit(change.objects, change.removed)
+
+    def listed(self, listing: Listing, began: datetime) -> Delta:
+        """Take in a listing whose asking began at `began`. Events since then win over it."""
+
+        def stale(ref: Ref) -> bool:
+            at = self._evented.get(ref)
+            return at is not None and at > began
+
+        fresh = [self._keep_details(item) for item in listing.objects if not stale(item.ref)]
+        gone: list[Ref] = []
+        if listing.error is None:
+            present = {item.ref for item in listing.objects}
+            names = {item.ref.connection for item in listing.objects}
+            connection = listing.scope.parent.connection if listing.scope.parent else next(iter(names), None)
+            gone = [
+                item.ref
+                for item in self._objects.values()
+                if item.ref.connection == connection
+                and listing.scope.covers(item)
+                and item.ref not in present
+                and not stale(item.ref)
+            ]
+        return self._commit(fresh, gone)
+
+    def forget(self, connection: str) -> Delta:
+        """Drop everything of a connection."""
+        return self._commit((), [ref for ref in self._objects if ref.connection == connection])
+
+    def restore(self, objects: Iterable[Object]) -> Delta:
+        """Fill from the store; never overwrites what is already known."""
+        return self._commit([item for item in objects if item.ref not in self._objects], ())
+
+    def _keep_details(self, item: Object) -> Object:
+        """A quick listing has no details yet: keep the known ones until they are fetched anew."""
+        known = self._objects.get(item.ref)
+        if isinstance(item, Vm) and isinstance(known, Vm) and known.detailed and not item.detailed:
+            return replace(
+                item,
+                disks=item.disks or known.disks,
+                nics=item.nics or known.nics,
+                addresses=item.addresses or known.addresses,
+                tags=item.tags or known.tags,
+                group=item.group or known.group,
+                os=item.os or known.os,
+                machine=item.machine or known.machine,
+                firmware=item.firmware or known.firmware,
+                arch=item.arch or known.arch,
+                detailed=known.origin != Origin.CACHE,
+            )
+        return item
+
+    def _commit(self, objects: Iterable[Object], removed: Iterable[Ref]) -> Delta:
+        added: list[Object] = []
+        changed: list[Object] = []
+        gone: list[Object] = []
+        for item in objects:
+            known = self._objects.get(item.ref)
+            self._objects[item.ref] = item
+            if known is None:
+                self._children.setdefault((item.ref.connection, item.parent), {})[item.ref] = None
+                added.append(item)
+                continue
+            if known.parent != item.parent:
+                self._children[(known.ref.connection, known.parent)].pop(known.ref, None)
+                self._children.setdefault((item.ref.connection, item.parent), {})[item.ref] = None
+            if known != item or known.origin == Origin.CACHE != item.origin:
+                changed.append(item)
+        for ref in removed:
+            old = self._objects.pop(ref, None)
+            if old is not None:
+                self._children[(ref.connection, old.parent)].pop(ref, None)
+                self._samples.pop(ref, None)
+                gone.append(old)
+        delta = Delta(tuple(added), tuple(changed), tuple(gone))
+        if delta:
+            for function in tuple(self._subscribers):
+                function(delta)
+        return delta

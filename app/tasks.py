@@ -1,0 +1,199 @@
+"""What changes the world is a Task: who, what, on which VM, its stages, how far it is, and how to take it back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from backends.errors import BackendError, Cancelled
+from backends.model import Progress, Ref, now
+
+log = logging.getLogger(__name__)
+
+
+class TaskState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """The outcome cannot be known yet: a side does not answer. Nothing is touched until it does."""
+    INTERRUPTED = "interrupted"
+    """Its owner ended; it waits to be resumed or rolled back."""
+
+
+class StageState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+ENDED = frozenset({TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED})
+
+
+@dataclass(slots=True)
+class Stage:
+    """What people see of a task's inside: Prepare, Copy, Switch, Verify, Tidy."""
+
+    name: str
+    state: StageState = StageState.WAITING
+    progress: Progress = field(default_factory=Progress)
+    began: datetime | None = None
+    ended: datetime | None = None
+
+
+@dataclass(slots=True)
+class Task:
+    """One piece of work. Changed only by its own run and by Tasks, on the loop."""
+
+    kind: str
+    title: str
+    uid: str = ""
+    ref: Ref | None = None
+    target: Ref | None = None
+    who: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    state: TaskState = TaskState.QUEUED
+    stages: list[Stage] = field(default_factory=list)
+    error: str = ""
+    cure: str = ""
+    log: list[tuple[datetime, str]] = field(default_factory=list)
+    created: datetime = field(default_factory=now)
+    ended: datetime | None = None
+    forecast_s: float | None = None
+    downtime_forecast_s: float | None = None
+    result: dict[str, object] = field(default_factory=dict)
+    undo: str = ""
+    """What undoing would do, in words; empty where there is none."""
+    undo_until: datetime | None = None
+    retryable: bool = False
+    pausable: bool = False
+
+    def note(self, text: str) -> None:
+        """Add a line to the task's own log."""
+        self.log.append((now(), text))
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    @property
+    def active(self) -> bool:
+        return self.state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.PAUSED)
+
+
+Work = Callable[[Task], Awaitable[None]]
+
+
+class Tasks:
+    """All tasks, newest first. `start` runs one; whoever shows or stores them subscribes."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._works: dict[str, Work] = {}
+        self._undoers: dict[str, Work] = {}
+        self._subscribers: list[Callable[[Task], None]] = []
+
+    def all(self) -> list[Task]:
+        return sorted(self._tasks.values(), key=lambda task: task.created, reverse=True)
+
+    def get(self, ident: str) -> Task | None:
+        return self._tasks.get(ident)
+
+    def subscribe(self, function: Callable[[Task], None]) -> Callable[[], None]:
+        """Call `function` whenever a task changed; the returned function ends that."""
+        self._subscribers.append(function)
+        return lambda: self._subscribers.remove(function)
+
+    def changed(self, task: Task) -> None:
+        for function in tuple(self._subscribers):
+            function(task)
+
+    def adopt(self, task: Task, work: Work | None = None, undo: Work | None = None) -> None:
+        """Take in a task that an earlier run left, so that it is seen, and can be resumed or undone."""
+        self._tasks[task.id] = task
+        if work is not None:
+            self._works[task.id] = work
+        if undo is not None:
+            self._undoers[task.id] = undo
+        self.changed(task)
+
+    def start(self, task: Task, work: Work, undo: Work | None = None) -> Task:
+        """Run `work(task)` on the loop. Its errors end up in the task, never in the caller."""
+        self.adopt(task, work, undo)
+        self._running[task.id] = asyncio.get_running_loop().create_task(self._run(task, work), name=f"task {task.id}")
+        return task
+
+    async def wait(self, task: Task) -> Task:
+        """Until the task is at rest. Returns it; its `state` says how it ended."""
+        running = self._running.get(task.id)
+        if running is not None:
+            await asyncio.wait({running})
+        return task
+
+    def cancel(self, ident: str) -> None:
+        running = self._running.get(ident)
+        if running is not None:
+            running.cancel()
+
+    def retry(self, ident: str) -> None:
+        """Run a task's work again (a failed, cancelled or interrupted one)."""
+        task, work = self._tasks[ident], self._works.get(ident)
+        if work is None or task.active:
+            return
+        task.error = task.cure = ""
+        task.ended = None
+        self._running[ident] = asyncio.get_running_loop().create_task(self._run(task, work), name=f"task {ident}")
+
+    def undo(self, ident: str) -> Task | None:
+        """Start the task that takes this one back, where there is one and its time is not over."""
+        task, work = self._tasks[ident], self._undoers.get(ident)
+        if work is None or not task.undo or (task.undo_until is not None and task.undo_until < now()):
+            return None
+        undone = Task("undo", f"Undo: {task.title}", uid=task.uid, ref=task.target, target=task.ref, who=task.who)
+        task.undo = ""
+        self.changed(task)
+        return self.start(undone, work)
+
+    async def close(self) -> None:
+        """Cancel what runs and wait for it."""
+        running = list(self._running.values())
+        for item in running:
+            item.cancel()
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run(self, task: Task, work: Work) -> None:
+        task.state = TaskState.RUNNING
+        self.changed(task)
+        try:
+            await work(task)
+            if task.state == TaskState.RUNNING:
+                task.state = TaskState.DONE
+        except (asyncio.CancelledError, Cancelled):
+            task.state = TaskState.CANCELLED
+            task.error = "cancelled"
+        except BackendError as error:
+            if task.state != TaskState.UNKNOWN:
+                task.state = TaskState.FAILED
+            task.error, task.cure = error.message, error.cure
+        except Exception as error:
+            log.exception("task %s failed", task.id)
+            task.state = TaskState.FAILED
+            task.error = f"{type(error).__name__}: {error}"
+        finally:
+            for stage in task.stages:
+                if stage.state == StageState.RUNNING:
+                    stage.state = StageState.DONE if task.state == TaskState.DONE else StageState.FAILED
+            task.ended = now()
+            self._running.pop(task.id, None)
+            self.changed(task)

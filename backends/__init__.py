@@ -1,0 +1,1 @@
+"""Backends: the world, one folder per platform behind one small contract. No Qt, no SQLite, no app."""
