@@ -1,0 +1,229 @@
+"""Search over everything that is known: a flat index of lower-cased strings, one column per key.
+
+A query is words and `key:value`, `key>n`, `key<n`; all must match. `-` before a term turns it round, quotes keep
+blanks together. A word that holds a colon but no known key (a MAC, an IPv6 address) is a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from app.inventory import Delta, Inventory
+from backends.model import Host, Kind, Object, Ref, Sample, Vm
+
+SEARCHED = frozenset(
+    {Kind.VM, Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER, Kind.TEMPLATE, Kind.IMAGE, Kind.NETWORK, Kind.POOL}
+)
+CONTAINERS = frozenset({Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER})
+TEXT_KEYS = ("name", "state", "site", "host", "group", "tag", "ip", "mac", "os", "uuid", "id", "kind")
+NUMBER_KEYS = ("cpu", "mem", "vcpus")
+GAP = "\x1f"
+"""Stands between the parts of a text: no query can hold it, so no word matches over two parts."""
+
+_TERM = re.compile(r'(-?)(?:([a-z]+)([:><]))?("[^"]*"?|\S*)')
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$")
+_UNITS = {"k": 2**10, "m": 2**20, "": 2**30, "g": 2**30, "t": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition. `key` is empty for a plain word; `operator` is `:`, `>` or `<`."""
+
+    key: str
+    operator: str
+    value: str
+    negated: bool = False
+
+
+def parse(query: str) -> list[Term]:
+    """A query's terms, lower-cased. Never fails: what is no condition is a word."""
+    terms: list[Term] = []
+    for match in _TERM.finditer(query.lower()):
+        minus, key, operator, value = match.groups()
+        known = TEXT_KEYS if operator == ":" else NUMBER_KEYS
+        if key and key not in known:
+            key, operator, value = "", "", f"{key}{operator}{value}"
+        value = value.strip('"')
+        if key or value:
+            terms.append(Term(key or "", operator or ":", value, bool(minus)))
+    return terms
+
+
+class Search:
+    """The index. Fed by the inventory; every call is synchronous and quick.
+
+    Columns are made when a query first needs them and kept up to date from then on, one cell per change.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._slots: dict[Ref, int] = {}
+        self._items: list[Object | None] = []
+        self._free: list[int] = []
+        self._columns: dict[str, list[str]] = {}
+        self._text: dict[str, Callable[[Object], str]] = {
+            "": self._everything,
+            "name": lambda item: item.name.lower(),
+            "state": lambda item: getattr(item, "state", "").lower(),
+            "site": lambda item: item.ref.connection.lower(),
+            "host": self._place,
+            "group": lambda item: item.group.lower() if isinstance(item, Vm) else "",
+            "tag": lambda item: _joined(f"{key}={value}" for key, value in item.tags) if isinstance(item, Vm) else "",
+            "ip": lambda item: _joined(item.addresses) if isinstance(item, Vm) else "",
+            "mac": lambda item: _joined(nic.mac for nic in item.nics) if isinstance(item, Vm) else "",
+            "os": lambda item: item.os.lower() if isinstance(item, Vm) else "",
+            "uuid": lambda item: getattr(item, "uuid", "").lower(),
+            "id": lambda item: item.ref.id.lower(),
+            "kind": lambda item: item.ref.kind.value,
+        }
+        self._put(inventory)
+        self._stop = inventory.subscribe(self._on_delta)
+
+    def close(self) -> None:
+        """Follow the inventory no longer."""
+        self._stop()
+
+    def match(self, query: str) -> set[Ref] | None:
+        """What the query matches; None where it asks for nothing, that is for everything."""
+        terms = parse(query)
+        if not terms:
+            return None
+        slots: Iterable[int] = range(len(self._items))
+        whole = True
+        for term in sorted(terms, key=lambda term: term.operator != ":"):
+            if term.operator != ":":
+                slots = self._compare(term, slots)
+            else:
+                slots = self._contain(term, slots, whole)
+            whole = False
+        found = [item.ref for slot in slots if (item := self._items[slot]) is not None]
+        return set(self._slots) if len(found) == len(self._slots) else set(found)
+
+    def complete(self, text: str, limit: int = 12) -> list[str]:
+        """What the last word of `text` could become, best first: whole queries."""
+        head, _, last = text.rpartition(" ")
+        head = f"{head} " if head else ""
+        minus = "-" if last.startswith("-") else ""
+        last = last.lower().removeprefix("-")
+        key, colon, value = last.partition(":")
+        if colon and key in TEXT_KEYS:
+            cells = set(self._column(key))
+            values = {part for cell in cells for part in cell.split(GAP) if part.startswith(value.strip('"'))}
+            shown = (f'"{part}"' if " " in part else part for part in sorted(values - {""})[:limit])
+            return [f"{head}{minus}{key}:{part}" for part in shown]
+        keys = [f"{name}:" for name in TEXT_KEYS if name.startswith(last)]
+        numbers = [f"{name}>" for name in NUMBER_KEYS if name.startswith(last)]
+        return [f"{head}{minus}{name}" for name in keys + numbers][:limit]
+
+    def _contain(self, term: Term, slots: Iterable[int], whole: bool) -> list[int]:
+        cells, value = self._column(term.key), term.value
+        if not value:
+            return [slot for slot in slots if bool(cells[slot]) != term.negated]
+        if term.negated:
+            return [slot for slot in slots if value not in cells[slot]]
+        if whole:
+            return [slot for slot, cell in enumerate(cells) if value in cell]
+        return [slot for slot in slots if value in cells[slot]]
+
+    def _compare(self, term: Term, slots: Iterable[int]) -> list[int]:
+        limit = _number(term)
+        if limit is None:
+            return list(slots)
+        found = []
+        above = (term.operator == ">") != term.negated
+        for slot in slots:
+            item = self._items[slot]
+            value = None if item is None else self._value(term.key, item)
+            if value is not None and (value > limit if above else value < limit):
+                found.append(slot)
+        return found
+
+    def _value(self, key: str, item: Object) -> float | None:
+        if key == "cpu":
+            sample: Sample | None = self._inventory.sample(item.ref)
+            return None if sample is None else sample.cpu_percent
+        if isinstance(item, Vm):
+            return item.memory_bytes if key == "mem" else item.vcpus
+        if isinstance(item, Host):
+            return item.memory_bytes if key == "mem" else item.cpus
+        return None
+
+    def _column(self, key: str) -> list[str]:
+        column = self._columns.get(key)
+        if column is None:
+            text = self._text[key]
+            column = self._columns[key] = ["" if item is None else text(item) for item in self._items]
+        return column
+
+    def _on_delta(self, delta: Delta) -> None:
+        for item in delta.removed:
+            slot = self._slots.pop(item.ref, None)
+            if slot is not None:
+                self._items[slot] = None
+                self._free.append(slot)
+                for column in self._columns.values():
+                    column[slot] = ""
+        self._put(delta.added)
+        self._put(delta.changed)
+
+    def _put(self, items: Iterable[Object]) -> None:
+        for item in items:
+            if item.ref.kind not in SEARCHED:
+                continue
+            slot = self._slots.get(item.ref)
+            known = None if slot is None else self._items[slot]
+            if slot is None:
+                slot = self._take()
+                self._slots[item.ref] = slot
+            self._items[slot] = item
+            for key, column in self._columns.items():
+                column[slot] = self._text[key](item)
+            if item.ref.kind in CONTAINERS and self._columns and (known is None or known.name != item.name):
+                self._put(child for child in self._inventory.children(item.ref.connection, item.ref))
+
+    def _take(self) -> int:
+        if self._free:
+            return self._free.pop()
+        self._items.append(None)
+        for column in self._columns.values():
+            column.append("")
+        return len(self._items) - 1
+
+    def _place(self, item: Object) -> str:
+        above = self._inventory.get(item.parent) if item.parent is not None else None
+        return "" if above is None else above.name.lower()
+
+    def _everything(self, item: Object) -> str:
+        """All that a plain word is looked for in."""
+        ref = item.ref
+        if not isinstance(item, Vm):
+            state = getattr(item, "state", "")
+            return f"{item.name}{GAP}{ref.id}{GAP}{ref.connection}{GAP}{state}{GAP}{self._place(item)}".lower()
+        text = (
+            f"{item.name}{GAP}{ref.id}{GAP}{item.uuid}{GAP}{ref.connection}{GAP}{item.state.value}"
+            f"{GAP}{item.group}{GAP}{item.os}{GAP}{self._place(item)}"
+        )
+        if item.addresses:
+            text += GAP + GAP.join(item.addresses)
+        if item.nics:
+            text += GAP + GAP.join(nic.mac for nic in item.nics)
+        if item.tags:
+            text += GAP + GAP.join(f"{key}={value}" for key, value in item.tags)
+        return text.lower()
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return GAP.join(parts).lower()
+
+
+def _number(term: Term) -> float | None:
+    """The number of a comparison: bytes for `mem` (a bare number means GiB); None while it is still being typed."""
+    if term.key == "mem":
+        size = _SIZE.match(term.value)
+        return float(size[1]) * _UNITS[size[2]] if size else None
+    try:
+        return float(term.value.rstrip("%"))
+    except ValueError:
+        return None
