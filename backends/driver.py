@@ -228,6 +228,8 @@ class Exports(Protocol):
     `open_source` opens one of them, blocking, in the mover process.
     `fence` makes the source unable to start by accident and keeps it; `unfence` takes that back; `retire`
     deletes a fenced VM with its disks. `discard_export` removes what a crashed session left.
+    A crash may come between any two calls, so `fence`, `unfence`, `retire` and `discard_export` are idempotent: asked
+    again with the same migration id they find their work done and return. A fenced VM keeps its Ref.
     """
 
     async def export_facts(self, vm: Ref) -> SourceFacts: ...
@@ -250,6 +252,9 @@ class Imports(Protocol):
     call again returns the same disk). `open_sink` opens it, blocking, in the mover; its `commit` gives the id.
     `read_back` opens a written disk for verification. `create_vm` makes the VM, not running, from committed
     disks; the same migration id gives the same VM. `discard_import` removes every object of a migration.
+    `adopt` ends that (idempotent): the VM and its disks are nobody's but the user's from then on.
+    A driver whose `create_vm` starts the VM (clouds) says so with a class attribute `starts_on_create = True`; the
+    engine then fences the source before it.
     """
 
     async def import_facts(self, to: Ref, source: SourceFacts | None, source_driver: Driver | None) -> TargetFacts: ...

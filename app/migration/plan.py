@@ -63,6 +63,16 @@ class Plan:
     live: LiveOptions = field(default_factory=LiveOptions)
     forecast: Forecast = field(default_factory=Forecast)
     keep_source_days: int = 7
+    source_kind: str = ""
+    target_kind: str = ""
+    running: bool = False
+    """The VM ran when the plan was made."""
+    starts_on_create: bool = False
+    """The target starts a VM by making it (clouds do): the source is fenced first."""
+    shutdown_s: float = 90.0
+    """How long a guest may take to shut down before a cold move gives up."""
+    force_stop: bool = False
+    """Switch it off when it does not shut down in time."""
 
 
 @dataclass(frozen=True, slots=True)
