@@ -101,6 +101,7 @@ class Tasks:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._works: dict[str, Work] = {}
         self._undoers: dict[str, Work] = {}
+        self._pausers: dict[str, Callable[[bool], None]] = {}
         self._subscribers: list[Callable[[Task], None]] = []
 
     def all(self) -> list[Task]:
@@ -145,6 +146,21 @@ class Tasks:
         if running is not None:
             running.cancel()
 
+    def can_pause(self, task: Task, hold: Callable[[bool], None]) -> None:
+        """Called by a task's work that can wait: `hold(True)` stops it where it is, `hold(False)` lets it go on."""
+        self._pausers[task.id] = hold
+        task.pausable = True
+        self.changed(task)
+
+    def pause(self, ident: str, on: bool = True) -> None:
+        """Hold a running task, or let it go on. Does nothing for one that cannot."""
+        task, hold = self._tasks[ident], self._pausers.get(ident)
+        if hold is None or task.state != (TaskState.RUNNING if on else TaskState.PAUSED):
+            return
+        hold(on)
+        task.state = TaskState.PAUSED if on else TaskState.RUNNING
+        self.changed(task)
+
     def retry(self, ident: str) -> None:
         """Run a task's work again (a failed, cancelled or interrupted one)."""
         task, work = self._tasks[ident], self._works.get(ident)
@@ -177,7 +193,7 @@ class Tasks:
         self.changed(task)
         try:
             await work(task)
-            if task.state == TaskState.RUNNING:
+            if task.state in (TaskState.RUNNING, TaskState.PAUSED):
                 task.state = TaskState.DONE
         except (asyncio.CancelledError, Cancelled):
             task.state = TaskState.CANCELLED
@@ -196,4 +212,6 @@ class Tasks:
                     stage.state = StageState.DONE if task.state == TaskState.DONE else StageState.FAILED
             task.ended = now()
             self._running.pop(task.id, None)
+            self._pausers.pop(task.id, None)
+            task.pausable = False
             self.changed(task)

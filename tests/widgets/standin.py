@@ -1,0 +1,582 @@
+"""A small strict stand-in for the services: the real inventory and tasks, everything else in memory.
+
+`Services()` gives two KVM hosts with seven VMs, an offline site and a cloud. Names that the real services do not
+have are not here either, so that a wrong call fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from app.inventory import Inventory
+from app.migration.plan import Forecast, Mode, Plan, Verdict
+from app.migration.plan import Mapping as PlanMapping
+from app.migration.plan import Path as BytePath
+from app.tasks import Stage, StageState, Task, Tasks, TaskState
+from backends.driver import Capability, Option
+from backends.model import (
+    Changed,
+    Disk,
+    DiskFacts,
+    Finding,
+    Host,
+    Kind,
+    Level,
+    LiveOptions,
+    Network,
+    Nic,
+    Object,
+    Origin,
+    PowerAction,
+    PowerState,
+    Progress,
+    Ref,
+    Sample,
+    Section,
+    SourceFacts,
+    StoragePool,
+    TargetFacts,
+    Vm,
+    Zone,
+    now,
+)
+
+GIB = 1024**3
+MIB = 1024**2
+ALL = frozenset(Capability)
+
+
+def host_ref(connection: str) -> Ref:
+    return Ref(connection, Kind.HOST, f"host-{connection}")
+
+
+def vm_ref(connection: str, name: str) -> Ref:
+    return Ref(connection, Kind.VM, name)
+
+
+def make_vm(connection: str, name: str, state: PowerState = PowerState.RUNNING, **fields: object) -> Vm:
+    values: dict[str, object] = {
+        "state": state,
+        "vcpus": 4,
+        "memory_bytes": 8 * GIB,
+        "uuid": f"5b0e9c1c-1111-4000-8000-{abs(hash(name)) % 10**12:012d}",
+        "addresses": ("10.20.0.31",) if state == PowerState.RUNNING else (),
+        "disks": (
+            Disk(target="vda", source="/fast/a.qcow2", size_bytes=40 * GIB, format="qcow2", bus="virtio", pool="fast"),
+            Disk(target="vdb", source="/bulk/a.qcow2", size_bytes=200 * GIB, format="qcow2", bus="virtio", pool="bulk"),
+        ),
+        "nics": (Nic(mac="52:54:00:7a:11:0c", model="virtio", network="lan"),),
+        "group": "web",
+        "os": "debian 12",
+        "started": now() - timedelta(days=3, hours=4) if state == PowerState.RUNNING else None,
+        "detailed": True,
+        "origin": Origin.EVENT,
+    }
+    return Vm(ref=vm_ref(connection, name), name=name, parent=host_ref(connection), **{**values, **fields})  # type: ignore[arg-type]
+
+
+def world() -> list[Object]:
+    """Two hosts, their VMs, pools and networks; a cloud with two regions; a site known from the store only."""
+    objects: list[Object] = []
+    for connection, names in {"kvm-a": ("web-01", "web-02", "db-01"), "kvm-b": ("cache-01", "mail")}.items():
+        parent = host_ref(connection)
+        objects.append(
+            Host(ref=parent, name=connection, cpus=16, memory_bytes=64 * GIB, hypervisor="QEMU 8.2", arch="x86_64")
+        )
+        objects += [make_vm(connection, name) for name in names]
+        objects += [
+            StoragePool(
+                ref=Ref(connection, Kind.POOL, pool),
+                name=pool,
+                parent=parent,
+                size_bytes=size * GIB,
+                free_bytes=size * GIB // 3,
+                type="dir",
+            )
+            for pool, size in (("fast", 500), ("bulk", 4000))
+        ]
+        objects.append(
+            Network(ref=Ref(connection, Kind.NETWORK, "lan"), name="lan", parent=parent, type="nat", cidr="10.20.0.0/24")
+        )
+    objects.append(make_vm("kvm-a", "build", PowerState.OFF))
+    objects.append(make_vm("kvm-b", "old-crm", PowerState.PAUSED, os="windows 2016"))
+    for region in ("eu-west-1", "us-east-1"):
+        zone = Zone(ref=Ref("aws-prod", Kind.ZONE, region), name=region, region=region)
+        objects.append(zone)
+        objects += [
+            Vm(
+                ref=vm_ref("aws-prod", f"i-{region}-{number}"),
+                name=f"shop-{number:02}",
+                parent=zone.ref,
+                state=PowerState.RUNNING if number % 3 else PowerState.OFF,
+                vcpus=2,
+                memory_bytes=4 * GIB,
+                flavor="t3.medium",
+                detailed=True,
+            )
+            for number in range(1, 13)
+        ]
+    old = now() - timedelta(minutes=4)
+    lab = Host(ref=host_ref("lab"), name="lab-01", cpus=8, memory_bytes=32 * GIB, origin=Origin.CACHE, seen=old)
+    objects.append(lab)
+    objects.append(make_vm("lab", "lab-vm", parent=None, origin=Origin.CACHE, seen=old))
+    return objects
+
+
+@dataclass
+class StandinConnection:
+    name: str
+    kind: str = "libvirt"
+    section: Section = Section.LOCAL
+    title: str = "KVM / libvirt"
+    settings: dict[str, str] = field(default_factory=dict)
+    read_only: bool = False
+    production: bool = False
+    colour: str = ""
+    state: str = "ready"
+    error: str = ""
+    cure: str = ""
+    since: datetime = field(default_factory=now)
+    next_try: datetime | None = None
+    capabilities: frozenset[Capability] = ALL
+    driver: object | None = None
+    uri: str = "qemu:///system"
+    last_seen: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class StandinKind:
+    kind: str
+    title: str
+    section: Section
+    module: str = ""
+    contract: int = 1
+
+
+class Connections:
+    OPTIONS: Mapping[str, tuple[Option, ...]] = {
+        "libvirt": (
+            Option(name="uri", label="URI", help="qemu:///system, qemu+ssh://user@host/system", required=True),
+            Option(name="password", label="Password", secret=True),
+            Option(name="keyfile", label="Key file", kind="path", advanced=True),
+            Option(name="tls", label="Verify TLS", kind="bool", default="true", advanced=True),
+        ),
+        "ec2": (
+            Option(name="regions", label="Regions", kind="lines", default="eu-west-1", required=True),
+            Option(name="mode", label="Sign-in", choices=("keys", "profile"), default="keys"),
+            Option(name="access_key", label="Access key"),
+            Option(name="secret_key", label="Secret key", secret=True),
+        ),
+    }
+
+    def __init__(self) -> None:
+        self._all = [
+            StandinConnection("kvm-a"),
+            StandinConnection("kvm-b", production=True),
+            StandinConnection("aws-prod", "ec2", Section.PUBLIC, "Amazon EC2", uri="https://ec2.eu-west-1.amazonaws.com"),
+            StandinConnection(
+                "lab",
+                state="retrying",
+                error="lab-01 does not answer on port 22",
+                cure="check the network, or that the host is on",
+                next_try=now() + timedelta(seconds=40),
+                capabilities=frozenset(),
+                last_seen=now() - timedelta(minutes=4),
+            ),
+        ]
+        self._subscribers: list[Callable[[StandinConnection], None]] = []
+        self.findings: list[Finding] = []
+        self.added: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
+        self.calls: list[tuple[str, object]] = []
+        self.visible: set[str] = set()
+
+    def all(self) -> list[StandinConnection]:
+        return list(self._all)
+
+    def get(self, name: str) -> StandinConnection | None:
+        return next((item for item in self._all if item.name == name), None)
+
+    def subscribe(self, function: Callable[[StandinConnection], None]) -> Callable[[], None]:
+        self._subscribers.append(function)
+        return lambda: self._subscribers.remove(function)
+
+    def tell(self, connection: StandinConnection) -> None:
+        for function in tuple(self._subscribers):
+            function(connection)
+
+    def kinds(self) -> list[StandinKind]:
+        return [
+            StandinKind("libvirt", "KVM / libvirt", Section.LOCAL),
+            StandinKind("ec2", "Amazon EC2 or compatible", Section.PUBLIC),
+        ]
+
+    def options(self, kind: str) -> tuple[Option, ...]:
+        return self.OPTIONS[kind]
+
+    async def check(
+        self, kind: str, name: str, settings: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> list[Finding]:
+        await asyncio.sleep(0)
+        return self.findings
+
+    async def add(
+        self,
+        kind: str,
+        name: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+        *,
+        read_only: bool = False,
+        production: bool = False,
+    ) -> StandinConnection:
+        self.added.append((kind, name, dict(settings), dict(secrets)))
+        made = StandinConnection(name, kind, read_only=read_only, production=production, settings=dict(settings))
+        self._all.append(made)
+        self.tell(made)
+        return made
+
+    async def forget(self, name: str) -> None:
+        self.calls.append(("forget", name))
+        gone = self.get(name)
+        assert gone is not None
+        self._all.remove(gone)
+        self.tell(gone)
+
+    async def set_read_only(self, name: str, on: bool) -> None:
+        found = self.get(name)
+        assert found is not None
+        found.read_only = on
+        self.tell(found)
+
+    async def set_production(self, name: str, on: bool) -> None:
+        found = self.get(name)
+        assert found is not None
+        found.production = on
+        self.tell(found)
+
+    def retry(self, name: str) -> None:
+        self.calls.append(("retry", name))
+
+    def refresh(self, name: str | None = None) -> None:
+        self.calls.append(("refresh", name))
+
+    def shown(self, names: set[str]) -> None:
+        self.visible = set(names)
+
+    def driver(self, name: str) -> object:
+        return StandinDriver()
+
+
+class StandinDriver:
+    XML = "<domain>\n  <name>web-01</name>\n  <memory>8388608</memory>\n</domain>\n"
+
+    async def describe(self, ref: Ref) -> str:
+        return self.XML
+
+    async def definition(self, ref: Ref) -> str:
+        return self.XML
+
+
+class Identity:
+    def __init__(self) -> None:
+        self._uids: dict[Ref, str] = {}
+        self._groups: dict[str, str] = {}
+
+    def uid_of(self, ref: Ref) -> str:
+        return self._uids.setdefault(ref, f"uid-{len(self._uids)}")
+
+    def ref_of(self, uid: str) -> Ref | None:
+        return next((ref for ref, known in self._uids.items() if known == uid), None)
+
+    def moved(self, uid: str, old: Ref, new: Ref) -> None:
+        self._uids.pop(old, None)
+        self._uids[new] = uid
+
+    def group_of(self, uid: str) -> str:
+        return self._groups.get(uid, "")
+
+
+class Store:
+    def __init__(self) -> None:
+        self.settings: dict[str, object] = {}
+
+    async def setting(self, name: str, default: object = None) -> object:
+        return self.settings.get(name, default)
+
+    async def set_setting(self, name: str, value: object) -> None:
+        self.settings[name] = value
+
+    async def load_body(self, ref: Ref) -> Object | None:
+        return None
+
+
+class Actions:
+    """Records what it was asked; each call starts a task that ends at once."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self.calls: list[tuple[object, ...]] = []
+
+    def _start(self, kind: str, title: str, ref: Ref) -> Task:
+        async def work(task: Task) -> None:
+            task.note("done")
+
+        return self._tasks.start(Task(kind, title, ref=ref), work)
+
+    def power(self, refs: Sequence[Ref], action: PowerAction) -> list[Task]:
+        self.calls.append(("power", tuple(refs), action))
+        return [self._start("power", f"{action} {ref.id}", ref) for ref in refs]
+
+    def delete(self, refs: Sequence[Ref], disks: bool) -> list[Task]:
+        self.calls.append(("delete", tuple(refs), disks))
+        return [self._start("delete", f"Delete {ref.id}", ref) for ref in refs]
+
+    def rename(self, ref: Ref, name: str) -> Task:
+        self.calls.append(("rename", ref, name))
+        return self._start("rename", f"Rename {ref.id}", ref)
+
+    def autostart(self, ref: Ref, on: bool) -> Task:
+        self.calls.append(("autostart", ref, on))
+        return self._start("autostart", f"Autostart {ref.id}", ref)
+
+    def set_group(self, refs: Sequence[Ref], group: str) -> list[Task]:
+        self.calls.append(("group", tuple(refs), group))
+        return []
+
+    def tag(self, refs: Sequence[Ref], tags: Mapping[str, str]) -> list[Task]:
+        self.calls.append(("tag", tuple(refs), dict(tags)))
+        return [self._start("tag", f"Tag {ref.id}", ref) for ref in refs]
+
+    def redefine(self, ref: Ref, old: str, new: str) -> Task:
+        self.calls.append(("redefine", ref, old, new))
+        return self._start("redefine", f"Redefine {ref.id}", ref)
+
+
+class Search:
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def match(self, query: str) -> set[Ref] | None:
+        words = query.lower().split()
+        if not words:
+            return None
+        return {item.ref for item in self._inventory if all(word in item.name.lower() for word in words)}
+
+    def complete(self, text: str) -> list[str]:
+        return [word for word in ("state:", "site:", "group:") if word.startswith(text)]
+
+
+@dataclass(frozen=True)
+class Planned:
+    plan: Plan
+    verdict: Verdict
+    stages: tuple[str, ...]
+    steps: tuple[str, ...]
+    source: SourceFacts
+    target: TargetFacts
+
+
+class Migrations:
+    """Says green to a ready KVM host, amber to a cloud, red to what is offline."""
+
+    def __init__(self, inventory: Inventory, tasks: Tasks) -> None:
+        self._inventory, self._tasks = inventory, tasks
+        self.asked: list[tuple[Ref, Ref, dict[str, object]]] = []
+        self.started: list[Planned] = []
+        self.error: Exception | None = None
+
+    def quick(self, vms: Sequence[Ref], to: Ref, copy: bool = False) -> Verdict:
+        if to.connection == "lab":
+            reason = Finding(level=Level.RED, code="offline", message="site is offline", cure="reconnect it")
+            return Verdict("red", "site is offline", (reason,))
+        if to.connection == "aws-prod":
+            return Verdict("amber", "cold, 6 min, stops 6 min")
+        return Verdict("green", "live, stops about 40 ms")
+
+    async def plan(
+        self,
+        vm: Ref,
+        to: Ref,
+        *,
+        mode: Mode | None = None,
+        copy: bool = False,
+        mapping: PlanMapping = PlanMapping(),  # noqa: B008
+        live: LiveOptions = LiveOptions(),  # noqa: B008
+    ) -> Planned:
+        self.asked.append((vm, to, {"mode": mode, "copy": copy, "mapping": mapping, "live": live}))
+        await asyncio.sleep(0.01)
+        if self.error is not None:
+            raise self.error
+        found = self._inventory.vm(vm)
+        assert found is not None
+        verdict = self.quick([vm], to, copy)
+        chosen = mode or (Mode.COLD if to.connection == "aws-prod" else Mode.LIVE)
+        findings = list(verdict.findings)
+        if verdict.colour == "green":
+            findings.append(
+                Finding(
+                    level=Level.AMBER,
+                    code="clear-text",
+                    message="memory crosses the network unencrypted",
+                    cure="switch TLS on under Advanced",
+                )
+            )
+            findings.append(Finding(level=Level.INFO, code="shared", message="pool fast is the same on both hosts"))
+        plan = Plan(
+            id="m1",
+            vm=vm,
+            to=to,
+            mode=chosen,
+            path=BytePath.NONE if chosen == Mode.LIVE else BytePath.WORKSTATION,
+            copy=copy,
+            mapping=mapping,
+            live=live,
+            forecast=Forecast(seconds=4.1, downtime_s=0.04, bytes=3 * GIB),
+        )
+        target = TargetFacts(
+            ref=to,
+            capabilities=frozenset(str(item) for item in ALL),
+            platform="libvirt",
+            pools=tuple(
+                StoragePool(
+                    ref=Ref(to.connection, Kind.POOL, name),
+                    name=name,
+                    size_bytes=500 * GIB,
+                    free_bytes=212 * GIB,
+                )
+                for name in ("fast", "bulk")
+            ),
+            networks=tuple(
+                Network(ref=Ref(to.connection, Kind.NETWORK, name), name=name) for name in ("lan", "dmz")
+            ),
+            complete=True,
+        )
+        source = SourceFacts(
+            vm=found,
+            capabilities=frozenset(str(item) for item in ALL),
+            platform="libvirt",
+            disks=(DiskFacts(target="vda", size_bytes=40 * GIB, allocated_bytes=11 * GIB, pool="fast"),),
+            nics=found.nics,
+            complete=True,
+        )
+        steps = (
+            "check both sides once more",
+            f"{vm.connection} sends memory to {to.connection} while {found.name} runs",
+            "stop here, go on there",
+            "ask both sides where it runs",
+            "take it off the old side; undo stays possible for 7 days",
+        )
+        return Planned(plan, Verdict(verdict.colour, verdict.text, tuple(findings)), STAGES, steps, source, target)
+
+    def start(self, planned: Planned) -> Task:
+        self.started.append(planned)
+
+        async def work(task: Task) -> None:
+            task.note("moved")
+
+        return self._tasks.start(move_task(planned.plan.vm, planned.plan.to, "web-01"), work)
+
+
+STAGES = ("Prepare", "Copy", "Switch", "Verify", "Tidy")
+
+
+def move_task(vm: Ref, to: Ref, name: str, mode: str = "live") -> Task:
+    stages = [Stage(stage) for stage in STAGES]
+    return Task("move", f"{name} {vm.connection} → {to.connection} {mode}", ref=vm, target=to, stages=stages)
+
+
+class Events:
+    def __init__(self) -> None:
+        self._lines: list[tuple[datetime, str, str, Ref | None]] = []
+        self._subscribers: list[Callable[[tuple[datetime, str, str, Ref | None]], None]] = []
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, level: str, text: str, ref: Ref | None = None) -> None:
+        line = (now(), level, text, ref)
+        self._lines.append(line)
+        for function in tuple(self._subscribers):
+            function(line)
+
+    def subscribe(self, function: Callable[[tuple[datetime, str, str, Ref | None]], None]) -> Callable[[], None]:
+        self._subscribers.append(function)
+        return lambda: self._subscribers.remove(function)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    kind: str
+    name: str
+    settings: Mapping[str, str]
+    why: str
+
+
+class Services:
+    def __init__(self, home: Path = Path("/nonexistent"), *, empty: bool = False) -> None:
+        self.home = home
+        self.inventory = Inventory()
+        self.tasks = Tasks()
+        self.store = Store()
+        self.identity = Identity()
+        self.connections = Connections()
+        self.actions = Actions(self.tasks)
+        self.search = Search(self.inventory)
+        self.migrations = Migrations(self.inventory, self.tasks)
+        self.events = Events()
+        self.suggestions: list[Suggestion] = []
+        if empty:
+            self.connections._all.clear()
+        else:
+            self.inventory.apply(Changed(tuple(world())))
+
+    async def discover(self) -> list[Suggestion]:
+        return self.suggestions
+
+    async def close(self) -> None:
+        await self.tasks.close()
+
+
+def show_tasks(services: Services) -> None:
+    """The two rows of the picture: one that runs, one that is done and can be undone."""
+    done = move_task(vm_ref("kvm-b", "db-01"), host_ref("kvm-a"), "db-01")
+    began = now() - timedelta(minutes=3)
+    for stage in done.stages:
+        stage.state, stage.began, stage.ended = StageState.DONE, began, began + timedelta(seconds=4.1)
+    done.state, done.undo = TaskState.DONE, "moves db-01 back to kvm-b"
+    done.downtime_forecast_s, done.result = 0.04, {"downtime_s": 0.038, "seconds": 4.1}
+    services.tasks.adopt(done)
+    moving = move_task(vm_ref("kvm-b", "mail"), Ref("aws-prod", Kind.ZONE, "eu-west-1"), "mail", "cold")
+    moving.state, moving.downtime_forecast_s, moving.pausable = TaskState.RUNNING, 9.0, True
+    moving.stages[0].state = StageState.DONE
+    moving.stages[1].state, moving.stages[1].began = StageState.RUNNING, now()
+    moving.stages[1].progress = Progress(done_bytes=63 * GIB, total_bytes=100 * GIB, rate_bps=84e6)
+    services.tasks.adopt(moving)
+
+
+def beat(services: Services, tick: int, seed: int = 7) -> None:
+    """One round of meters for all running VMs and hosts."""
+    samples: dict[Ref, Sample] = {}
+    for index, item in enumerate(services.inventory):
+        if isinstance(item, Host) or (isinstance(item, Vm) and item.state == PowerState.RUNNING):
+            rng = random.Random(hash((seed, index, tick)))
+            wave = 45 + 35 * math.sin(tick / 9 + index)
+            samples[item.ref] = Sample(
+                at=datetime.now(UTC).timestamp(),
+                cpu_percent=max(0.0, wave + rng.uniform(-8, 8)),
+                memory_used_bytes=int((4.6 + rng.uniform(0, 0.8)) * GIB),
+                disk_read_bps=max(0.0, rng.gauss(20e6, 9e6)),
+                disk_write_bps=max(0.0, rng.gauss(9e6, 4e6)),
+                net_rx_bps=max(0.0, rng.gauss(5e6, 2e6)),
+                net_tx_bps=max(0.0, rng.gauss(2e6, 1e6)),
+            )
+    services.inventory.metered(samples)

@@ -1,0 +1,272 @@
+"""One table of all commands: name, shortcut, when it can run, what it does. Menus, palette and shortcuts use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backends.driver import POWER_CAPABILITIES, Capability
+from backends.model import Kind, PowerAction, PowerState, Ref
+
+if TYPE_CHECKING:
+    from app.services import Services
+    from widgets.window import Window
+
+YES = ""
+"""The reason of a command that can run: none."""
+FROM = {
+    PowerAction.START: {PowerState.OFF, PowerState.CRASHED, PowerState.SUSPENDED},
+    PowerAction.SHUTDOWN: {PowerState.RUNNING},
+    PowerAction.OFF: {PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING, PowerState.STARTING},
+    PowerAction.REBOOT: {PowerState.RUNNING},
+    PowerAction.RESET: {PowerState.RUNNING, PowerState.PAUSED},
+    PowerAction.PAUSE: {PowerState.RUNNING},
+    PowerAction.RESUME: {PowerState.PAUSED},
+    PowerAction.SAVE: {PowerState.RUNNING, PowerState.PAUSED},
+    PowerAction.RESTORE: {PowerState.SUSPENDED},
+}
+"""The states from which an action makes sense; UNKNOWN always may be tried."""
+POWER_WORDS = {
+    PowerAction.START: ("Start", "play"),
+    PowerAction.SHUTDOWN: ("Shut down", "power"),
+    PowerAction.OFF: ("Force off", "power-off"),
+    PowerAction.REBOOT: ("Reboot", "rotate-cw"),
+    PowerAction.RESET: ("Reset", "refresh-ccw"),
+    PowerAction.PAUSE: ("Pause", "pause"),
+    PowerAction.RESUME: ("Resume", "step-forward"),
+    PowerAction.SAVE: ("Save to disk", "hard-drive-download"),
+    PowerAction.RESTORE: ("Restore", "hard-drive-upload"),
+}
+ALWAYS_OFFERED = (PowerAction.START, PowerAction.SHUTDOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One thing that can be done. `why_not` gives the reason why not now, or nothing; `menu` where it shows.
+
+    `local` shortcuts work only where the tree or the details have the keyboard, so that text fields keep theirs.
+    """
+
+    id: str
+    text: str
+    run: Callable[[], None]
+    why_not: Callable[[], str] = lambda: YES
+    shortcut: str = ""
+    icon: str = ""
+    menu: str = ""
+    part: int = 0
+    local: bool = False
+
+
+def able(services: Services, refs: Sequence[Ref], capability: Capability) -> list[Ref]:
+    """Those of `refs` whose connection can do that."""
+    found = []
+    for ref in refs:
+        connection = services.connections.get(ref.connection)
+        if connection is not None and capability in connection.capabilities:
+            found.append(ref)
+    return found
+
+
+def ready_for(services: Services, refs: Sequence[Ref], action: PowerAction) -> list[Ref]:
+    """The VMs among `refs` that can do `action` from the state they are in."""
+    states = FROM[action] | {PowerState.UNKNOWN}
+    vms = (services.inventory.vm(ref) for ref in able(services, refs, POWER_CAPABILITIES[action]))
+    return [vm.ref for vm in vms if vm is not None and vm.state in states]
+
+
+def power_reason(services: Services, refs: Sequence[Ref], action: PowerAction) -> str:
+    """Why `action` cannot run on any of `refs`; empty if it can on one at least."""
+    vms = [ref for ref in refs if ref.kind == Kind.VM]
+    if not vms:
+        return "select a VM"
+    if not able(services, vms, POWER_CAPABILITIES[action]):
+        return site_reason(services, vms) or f"{vms[0].connection} cannot do that"
+    if not ready_for(services, vms, action):
+        vm = services.inventory.vm(vms[0])
+        return f"it is {vm.state}" if vm is not None and len(vms) == 1 else "none of them is in the right state"
+    return YES
+
+
+def site_reason(services: Services, refs: Sequence[Ref]) -> str:
+    """Why nothing can be changed there: offline or read-only; empty if neither."""
+    for ref in refs:
+        connection = services.connections.get(ref.connection)
+        if connection is None:
+            return f"{ref.connection} is gone"
+        if connection.state != "ready":
+            return f"{ref.connection} is offline"
+        if connection.read_only:
+            return f"{ref.connection} is read-only"
+    return YES
+
+
+def table(window: Window) -> tuple[Command, ...]:
+    """All commands of a window, in the order of menus and palette."""
+    return (*_vm(window), *_site(window), *_view(window), *_program(window))
+
+
+def _vm(window: Window) -> list[Command]:
+    services, verbs = window.services, window.verbs
+
+    def selected() -> list[Ref]:
+        return [ref for ref in window.selection() if ref.kind == Kind.VM]
+
+    def need(capability: Capability | None = None, one: bool = False) -> Callable[[], str]:
+        def reason() -> str:
+            refs = selected()
+            if not refs:
+                return "select a VM"
+            if one and len(refs) > 1:
+                return "select one VM only"
+            if capability is None or able(services, refs, capability):
+                return YES
+            return site_reason(services, refs) or f"{refs[0].connection} cannot do that"
+
+        return reason
+
+    def power(action: PowerAction) -> Command:
+        text, name = POWER_WORDS[action]
+        return Command(
+            id=f"power.{action}",
+            text=text,
+            icon=name,
+            menu="vm",
+            part=1,
+            run=lambda: verbs.power(selected(), action),
+            why_not=lambda: power_reason(services, selected(), action),
+            shortcut={PowerAction.START: "Ctrl+Return", PowerAction.SHUTDOWN: "Ctrl+Shift+Return"}.get(action, ""),
+        )
+
+    def has_address() -> str:
+        vm = services.inventory.vm(selected()[0]) if len(selected()) == 1 else None
+        return "select one VM" if vm is None else YES if vm.addresses else "its address is not known"
+
+    one = need(one=True)
+    return [
+        Command(id="vm.open", text="Open", icon="monitor", menu="vm", why_not=need(), run=window.open_selected),
+        *(power(action) for action in PowerAction),
+        Command(
+            id="vm.move", text="Move…", icon="arrow-right-left", menu="vm", part=2, shortcut="Ctrl+M",
+            why_not=need(), run=lambda: verbs.move(selected()),
+        ),
+        Command(
+            id="vm.rename", text="Rename…", icon="pencil", menu="vm", part=3, shortcut="F2", local=True,
+            why_not=need(Capability.RENAME, one=True), run=lambda: verbs.rename(selected()[0]),
+        ),
+        Command(
+            id="vm.group", text="Set group…", icon="folder", menu="vm", part=3, shortcut="Ctrl+G",
+            why_not=need(), run=lambda: verbs.group(selected()),
+        ),
+        Command(
+            id="vm.tag", text="Set tag…", icon="tag", menu="vm", part=3, shortcut="Ctrl+T",
+            why_not=need(Capability.TAG), run=lambda: verbs.tag(selected()),
+        ),
+        Command(
+            id="vm.autostart", text="Start with its host, or not", icon="circle-power", menu="vm", part=3,
+            why_not=need(Capability.AUTOSTART, one=True), run=lambda: verbs.autostart(selected()[0]),
+        ),
+        Command(
+            id="vm.copy-ip", text="Copy IP address", icon="copy", menu="vm", part=4, shortcut="Ctrl+Shift+C",
+            why_not=has_address, run=lambda: verbs.copy_address(selected()[0]),
+        ),
+        Command(
+            id="vm.copy-uuid", text="Copy UUID", icon="copy", menu="vm", part=4,
+            why_not=one, run=lambda: verbs.copy_uuid(selected()[0]),
+        ),
+        Command(
+            id="vm.copy-ssh", text="Copy ssh command", icon="terminal", menu="vm", part=4,
+            why_not=has_address, run=lambda: verbs.copy_ssh(selected()[0]),
+        ),
+        Command(
+            id="vm.delete", text="Delete…", icon="trash-2", menu="vm", part=5, shortcut="Del", local=True,
+            why_not=need(Capability.DELETE), run=lambda: verbs.delete(selected()),
+        ),
+    ]  # fmt: skip
+
+
+def _site(window: Window) -> list[Command]:
+    services, verbs = window.services, window.verbs
+
+    def name() -> str:
+        refs = window.selection()
+        return refs[0].connection if refs else ""
+
+    def need() -> str:
+        return YES if name() and services.connections.get(name()) is not None else "select a site"
+
+    return [
+        Command(
+            id="site.open", text="Open site", icon="server", menu="site", why_not=need,
+            run=lambda: window.open_ref(Ref(name(), Kind.CONNECTION, name())),
+        ),
+        Command(
+            id="site.reconnect", text="Reconnect site", icon="plug-zap", menu="site", part=1, shortcut="Ctrl+R",
+            why_not=need, run=lambda: services.connections.retry(name()),
+        ),
+        Command(
+            id="site.read-only", text="Read-only, or not", icon="lock", menu="site", part=1,
+            why_not=need, run=lambda: verbs.toggle_read_only(name()),
+        ),
+        Command(
+            id="site.production", text="Mark as production, or not", icon="shield", menu="site", part=1,
+            why_not=need, run=lambda: verbs.toggle_production(name()),
+        ),
+        Command(
+            id="site.forget", text="Forget site…", icon="trash-2", menu="site", part=2,
+            why_not=need, run=lambda: verbs.forget(name()),
+        ),
+    ]  # fmt: skip
+
+
+def _view(window: Window) -> list[Command]:
+    def has_tab() -> str:
+        return YES if window.tabs.currentIndex() > 0 else "the overview stays"
+
+    return [
+        Command(id="view.search", text="Search", icon="search", shortcut="Ctrl+F", run=window.focus_search),
+        Command(id="view.tree", text="Go to the tree", icon="list-tree", shortcut="F6", run=window.focus_tree),
+        Command(id="view.refresh", text="Refresh everything", icon="refresh-cw", shortcut="F5", run=window.refresh),
+        Command(
+            id="view.next", text="Next tab", icon="arrow-right", shortcut="Ctrl+Tab", run=lambda: window.step_tab(1)
+        ),
+        Command(
+            id="view.previous", text="Previous tab", icon="arrow-left", shortcut="Ctrl+Shift+Tab",
+            run=lambda: window.step_tab(-1),
+        ),
+        Command(
+            id="view.close", text="Close tab", icon="x", shortcut="Ctrl+W", why_not=has_tab,
+            run=lambda: window.close_tab(window.tabs.currentIndex()),
+        ),
+        Command(
+            id="view.overview", text="Show overview", icon="layout-dashboard", shortcut="Alt+Home",
+            run=window.show_overview,
+        ),
+        Command(
+            id="view.tasks", text="Show tasks", icon="list-checks", shortcut="Alt+1",
+            run=lambda: window.show_dock("tasks"),
+        ),
+        Command(
+            id="view.events", text="Show events", icon="scroll-text", shortcut="Alt+2",
+            run=lambda: window.show_dock("events"),
+        ),
+        Command(
+            id="view.alerts", text="Show alerts", icon="bell", shortcut="Alt+3",
+            run=lambda: window.show_dock("alerts"),
+        ),
+        Command(id="view.dock", text="Show or hide the lower pane", icon="panel-bottom", shortcut="Ctrl+J",
+                run=window.toggle_dock),
+        Command(id="view.theme", text="Light or dark", icon="sun-moon", shortcut="Ctrl+Shift+L",
+                run=window.toggle_theme),
+    ]  # fmt: skip
+
+
+def _program(window: Window) -> list[Command]:
+    verbs = window.verbs
+    return [
+        Command(id="app.palette", text="All commands", icon="command", shortcut="Ctrl+K", run=window.show_palette),
+        Command(id="app.connect", text="Add a connection…", icon="plus", shortcut="Ctrl+N", run=verbs.connect),
+        Command(id="app.welcome", text="Welcome page", icon="sparkles", run=window.show_welcome),
+        Command(id="app.quit", text="Quit", icon="log-out", shortcut="Ctrl+Q", run=window.close_window),
+    ]

@@ -1,0 +1,354 @@
+"""The running and finished tasks, one row each: what, its stages, how it went, what can be done about it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QSizePolicy,
+    QStackedLayout,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.tasks import ENDED, Stage, StageState, Task, TaskState
+from backends.model import now
+from widgets import format as fmt
+from widgets import theme
+from widgets.parts import Elided, Sign, button, label, scrolled
+
+if TYPE_CHECKING:
+    from app.services import Services
+
+SHOWN = 60
+"""The newest that get a row; older ones are in the store."""
+COALESCE_MS = 100
+KIND_ICONS = {
+    "move": "arrow-right-left",
+    "undo": "undo-2",
+    "power": "power",
+    "delete": "trash-2",
+    "rename": "pencil",
+    "tag": "tag",
+    "group": "folder",
+    "redefine": "file-pen-line",
+}
+STAGE_ROLE = {
+    StageState.DONE: ("ok", "ok_bg"),
+    StageState.RUNNING: ("text", "pane2"),
+    StageState.FAILED: ("bad", "bad_bg"),
+    StageState.WAITING: ("muted", "pane2"),
+    StageState.SKIPPED: ("muted", "pane"),
+}
+WAITING = (TaskState.INTERRUPTED, TaskState.UNKNOWN)
+COPY_SHARE = 2.4
+"""The copy takes most of the time and has most to say: its bar is this many times as wide."""
+
+
+def stage_text(stage: Stage) -> str:
+    """What stands on a stage's bar."""
+    progress = stage.progress
+    if stage.state == StageState.RUNNING and progress.total_bytes:
+        share = min(100, int(100 * progress.done_bytes / progress.total_bytes))
+        words = [f"{stage.name} {share} %"]
+        if progress.rate_bps:
+            words.append(fmt.rate(progress.rate_bps))
+            words.append(fmt.left((progress.total_bytes - progress.done_bytes) / progress.rate_bps))
+        return " · ".join(words)
+    if stage.state == StageState.RUNNING and progress.text:
+        return f"{stage.name}: {progress.text}"
+    if stage.state == StageState.FAILED:
+        return f"{stage.name} failed"
+    if stage.state == StageState.SKIPPED:
+        return f"{stage.name}: not needed"
+    if stage.state == StageState.DONE and stage.began and stage.ended and stage.name == "Copy":
+        return f"{stage.name} {fmt.duration((stage.ended - stage.began).total_seconds())}"
+    return stage.name
+
+
+def result_text(task: Task) -> str:
+    """How it went, or what is expected: stopped 38 ms (forecast 40 ms)."""
+    forecast = task.downtime_forecast_s
+    downtime = task.result.get("downtime_s")
+    if task.state == TaskState.DONE and isinstance(downtime, int | float):
+        beside = f" (forecast {fmt.duration(forecast)})" if forecast is not None else ""
+        return f"stopped {fmt.duration(float(downtime))}{beside}"
+    if task.state == TaskState.DONE:
+        return f"done {fmt.age(task.ended)}" if task.ended else "done"
+    if task.state == TaskState.INTERRUPTED:
+        return "interrupted"
+    if task.state == TaskState.UNKNOWN:
+        return "outcome unknown, nothing touched"
+    if task.state in (TaskState.FAILED, TaskState.CANCELLED):
+        return task.error or str(task.state)
+    if task.state == TaskState.PAUSED:
+        return "paused"
+    return f"stop forecast {fmt.duration(forecast)}" if forecast is not None else ""
+
+
+def undoable(task: Task) -> bool:
+    return bool(task.undo) and not task.active and (task.undo_until is None or task.undo_until > now())
+
+
+class StageBars(QWidget):
+    """The stages of a task side by side, the running one filled as far as it is."""
+
+    def __init__(self, task: Task, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._stages: list[Stage] = []
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setFixedHeight(20)
+        self.show_task(task)
+
+    def sizeHint(self) -> QSize:
+        return QSize(420, 20)
+
+    def show_task(self, task: Task) -> None:
+        self._stages = list(task.stages) or [self._only(task)]
+        self.setAccessibleName("; ".join(f"{stage_text(stage)} ({stage.state})" for stage in self._stages))
+        self.setToolTip("\n".join(f"{stage_text(stage)} – {stage.state}" for stage in self._stages))
+        self.update()
+
+    @staticmethod
+    def _only(task: Task) -> Stage:
+        state = {TaskState.DONE: StageState.DONE, TaskState.QUEUED: StageState.WAITING}.get(task.state)
+        running = StageState.RUNNING if task.active else StageState.FAILED
+        words = {TaskState.DONE: "Done", TaskState.QUEUED: "Waiting", TaskState.CANCELLED: "Cancelled"}
+        return Stage(words.get(task.state, "Running" if task.active else "Task"), state or running)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = self.font()
+        font.setPixelSize(11)
+        painter.setFont(font)
+        shares = [COPY_SHARE if stage.name == "Copy" and len(self._stages) > 1 else 1.0 for stage in self._stages]
+        gap = 4.0
+        unit = (self.width() - gap * (len(shares) - 1)) / sum(shares)
+        x = 0.0
+        for stage, share in zip(self._stages, shares, strict=True):
+            self._bar(painter, QRectF(x, 0, unit * share, self.height()), stage)
+            x += unit * share + gap
+
+    def _bar(self, painter: QPainter, room: QRectF, stage: Stage) -> None:
+        text_role, ground_role = STAGE_ROLE[stage.state]
+        shape = QPainterPath()
+        shape.addRoundedRect(room, 5, 5)
+        painter.fillPath(shape, QColor(theme.colour(ground_role)))
+        if stage.state == StageState.RUNNING:
+            total = stage.progress.total_bytes
+            part = min(1.0, stage.progress.done_bytes / total) if total else 1.0
+            painter.save()
+            painter.setClipPath(shape)
+            painter.fillRect(
+                QRectF(room.x(), 0, room.width() * part, room.height()), QColor(theme.colour("accent_bg"))
+            )
+            painter.restore()
+        painter.setPen(QColor(theme.colour(text_role)))
+        text = painter.fontMetrics().elidedText(stage_text(stage), Qt.TextElideMode.ElideRight, int(room.width()) - 8)
+        painter.drawText(room, Qt.AlignmentFlag.AlignCenter, text)
+
+
+class TaskRow(QFrame):
+    """One task. It shows what the task says; buttons go to Tasks."""
+
+    def __init__(self, services: Services, task: Task, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("taskRow")
+        self._services, self._task = services, task
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(0)
+        row = QHBoxLayout()
+        row.setContentsMargins(16, 6, 16, 6)
+        row.setSpacing(8)
+        outer.addLayout(row)
+        self._sign = Sign(KIND_ICONS.get(task.kind, "list-checks"), "text", self)
+        row.addWidget(self._sign)
+        self._title = QLabel(self)
+        self._title.setTextFormat(Qt.TextFormat.RichText)
+        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        row.addWidget(self._title, 26)
+        self._bars = StageBars(task, self)
+        row.addWidget(self._bars, 64)
+        self._result = Elided("", "muted", self)
+        self._result.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self._result, 22)
+        self._actions = {
+            "pause": button("Pause", self._pause),
+            "cancel": button("Cancel", lambda: services.tasks.cancel(task.id)),
+            "resume": button("Resume", lambda: services.tasks.retry(task.id)),
+            "retry": button("Retry", lambda: services.tasks.retry(task.id), "rotate-cw"),
+            "undo": button("Undo", lambda: services.tasks.undo(task.id), "undo-2"),
+        }
+        for made in self._actions.values():
+            row.addWidget(made)
+        self.log_button = button("Log", self.toggle_log)
+        self.log_button.setCheckable(True)
+        row.addWidget(self.log_button)
+        self._log = QPlainTextEdit(self)
+        self._log.setReadOnly(True)
+        self._log.setFixedHeight(132)
+        self._log.setObjectName("log")
+        self._log.setAccessibleName("Log of this task")
+        self._log.hide()
+        outer.addWidget(self._log)
+        self.refresh()
+
+    @property
+    def task(self) -> Task:
+        return self._task
+
+    def offers(self) -> set[str]:
+        """The buttons that make sense now."""
+        task = self._task
+        if task.active:
+            return {"cancel"} | ({"pause"} if task.pausable else set())
+        if task.state in WAITING:
+            return {"resume"} | ({"undo"} if undoable(task) else set())
+        found = {"undo"} if undoable(task) else set()
+        if task.retryable and task.state in (TaskState.FAILED, TaskState.CANCELLED):
+            found.add("retry")
+        return found
+
+    def refresh(self) -> None:
+        task = self._task
+        self._title.setText(self._words())
+        self._title.setToolTip(task.title)
+        self._bars.show_task(task)
+        bad = task.state == TaskState.FAILED
+        self._result.setText(result_text(task))
+        if bad and task.cure:
+            self._result.setToolTip(f"{task.error}\n{task.cure}")
+        role = "bad" if bad else "warn" if task.state in WAITING else "text"
+        self._sign.show_as(KIND_ICONS.get(task.kind, "list-checks"), role)
+        self.setAccessibleName(f"{task.title}: {task.state}. {result_text(task)}")
+        offers = self.offers()
+        for name, made in self._actions.items():
+            made.setVisible(name in offers)
+        self._actions["undo"].setText("Roll back" if task.state in WAITING else "Undo")
+        self._actions["undo"].setToolTip(task.undo)
+        self._actions["pause"].setText("Resume" if task.state == TaskState.PAUSED else "Pause")
+        if self._log.isVisible():
+            self._show_log()
+
+    def toggle_log(self) -> None:
+        self.log_button.setChecked(self._log.isHidden())
+        self._log.setVisible(self._log.isHidden())
+        if self._log.isVisible():
+            self._show_log()
+
+    def log_text(self) -> str:
+        return self._log.toPlainText()
+
+    def _show_log(self) -> None:
+        lines = [f"{fmt.clock(when)}  {text}" for when, text in self._task.log]
+        if self._task.error:
+            lines.append(self._task.error)
+        if self._task.cure:
+            lines.append(f"→ {self._task.cure}")
+        text = "\n".join(lines) or "nothing written yet"
+        if text != self._log.toPlainText():
+            self._log.setPlainText(text)
+            self._log.verticalScrollBar().setValue(self._log.verticalScrollBar().maximum())
+
+    def _pause(self) -> None:
+        self._services.tasks.pause(self._task.id, self._task.state != TaskState.PAUSED)
+
+    def _words(self) -> str:
+        """The title with its VM in bold and its mode muted: **mail** kvm-b → kvm-a live."""
+        first, _, rest = self._task.title.partition(" ")
+        if "→" not in rest:
+            return html.escape(self._task.title)
+        way, _, mode = rest.rpartition(" ")
+        if mode not in ("live", "warm", "cold"):
+            way, mode = rest, ""
+        muted = theme.colour("muted")
+        tail = f" <span style='color:{muted}'>{mode}</span>"
+        return f"<b>{html.escape(first)}</b> {html.escape(way)}{tail}"
+
+
+class TasksDock(QWidget):
+    """All tasks, newest first. Changes are gathered for a moment, then drawn together."""
+
+    counted = Signal(int)
+
+    def __init__(self, services: Services, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._services = services
+        self._rows: dict[str, TaskRow] = {}
+        self._hidden: set[str] = set()
+        self._dirty: set[str] = set()
+        self.setAccessibleName("Tasks")
+        inner = QWidget(self)
+        self._list = QVBoxLayout(inner)
+        self._list.setContentsMargins(0, 0, 0, 0)
+        self._list.setSpacing(0)
+        self._list.addStretch(1)
+        self._empty = label("Nothing runs. Moves, power changes and edits show here, with undo.", "empty", self)
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self._empty)
+        self._stack.addWidget(scrolled(inner))
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(COALESCE_MS)
+        self._timer.timeout.connect(self._flush)
+        self._unsubscribe = services.tasks.subscribe(self._changed)
+        self._dirty.update(task.id for task in services.tasks.all()[:SHOWN])
+        self._flush()
+
+    def rows(self) -> list[TaskRow]:
+        return sorted(self._rows.values(), key=lambda row: row.task.created, reverse=True)
+
+    def clear_ended(self) -> None:
+        """Take the finished ones off the list; those that can be undone stay."""
+        for ident, row in list(self._rows.items()):
+            if row.task.state in ENDED and not undoable(row.task):
+                self._hidden.add(ident)
+                self._drop(ident)
+        self._count()
+
+    def close_down(self) -> None:
+        self._timer.stop()
+        self._unsubscribe()
+
+    def _changed(self, task: Task) -> None:
+        self._dirty.add(task.id)
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        fresh = []
+        for ident in dirty:
+            task = self._services.tasks.get(ident)
+            if task is None or (ident in self._hidden and not task.active):
+                continue
+            if (row := self._rows.get(ident)) is not None:
+                row.refresh()
+            else:
+                fresh.append(task)
+        for task in sorted(fresh, key=lambda task: task.created):
+            row = self._rows[task.id] = TaskRow(self._services, task, self)
+            self._list.insertWidget(sum(other.task.created > task.created for other in self._rows.values()), row)
+        for row in self.rows()[SHOWN:]:
+            self._drop(row.task.id)
+        self._count()
+
+    def _drop(self, ident: str) -> None:
+        row = self._rows.pop(ident)
+        self._list.removeWidget(row)
+        row.hide()
+        row.deleteLater()
+
+    def _count(self) -> None:
+        self._stack.setCurrentIndex(1 if self._rows else 0)
+        self.counted.emit(len(self._rows))
