@@ -1,4 +1,4 @@
-"""`./dev bench`: every figure of the product's promises, as a table and as bench.json. Medians and ratios of one run."""
+"""`./dev bench`: every figure that the product promises, as a table and as bench.json: medians, ratios in one run."""
 
 from __future__ import annotations
 

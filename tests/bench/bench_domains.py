@@ -28,10 +28,11 @@ CAUSEWAY = Path(sys.executable).with_name("causeway")
 def test_host(path: Path, count: int) -> str:
     """Write a `test:///` host with `count` running domains; returns its URI."""
     domain = (
-        "<domain type='test'><name>vm-{n:05d}</name><uuid>{n:08x}-0000-4000-8000-{n:012x}</uuid><memory>1048576</memory>"
-        "<vcpu>2</vcpu><os><type arch='x86_64'>hvm</type></os><devices>"
-        "<disk type='file' device='disk'><source file='/var/lib/images/{n}.img'/><target dev='vda' bus='virtio'/></disk>"
-        "<interface type='network'><source network='default'/><mac address='52:54:00:{a:02x}:{b:02x}:{c:02x}'/></interface>"
+        "<domain type='test'><name>vm-{n:05d}</name><uuid>{n:08x}-0000-4000-8000-{n:012x}</uuid>"
+        "<memory>1048576</memory><vcpu>2</vcpu><os><type arch='x86_64'>hvm</type></os><devices>"
+        "<disk type='file' device='disk'><source file='/img/{n}.img'/><target dev='vda' bus='virtio'/></disk>"
+        "<interface type='network'><source network='default'/>"
+        "<mac address='52:54:00:{a:02x}:{b:02x}:{c:02x}'/></interface>"
         "</devices></domain>"
     )
     domains = "".join(domain.format(n=n, a=n >> 16 & 255, b=n >> 8 & 255, c=n & 255) for n in range(1, count + 1))
