@@ -1,0 +1,190 @@
+"""The tiny real guest: a Debian kernel, a busybox initramfs with a heartbeat, and a disk that boots by itself.
+
+The packages are downloaded and unpacked, never installed; what is built of them is kept for the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from app.playground.errors import PlaygroundError
+from app.playground.initrd import Archive, modules
+
+CACHE = Path("/var/cache/causeway/playground")
+"""Root's own folder: what root runs and boots from must not be writable by anyone else."""
+KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
+"""Meta packages of a small kernel for guests: Debian's, Ubuntu's."""
+PACKAGES = ("busybox-static", "grub-pc-bin", "grub-common")
+MODULES = (
+    "virtio_pci virtio_blk virtio_net virtio_console virtio_balloon virtio_rng virtio_scsi sd_mod ata_piix nvme ena "
+    "xen_blkfront xen_netfront button evdev ext4"
+).split()
+SECTOR = 512
+START = 2048
+"""First sector of the partition; GRUB's core lives in the gap before it."""
+DISK_BYTES = 64 * 2**20
+DATA_BYTES = 16 * 2**20
+QUICK = "mitigations=off nokaslr no_timer_check tsc=reliable random.trust_cpu=on"
+"""Kernel words that make an emulated boot a second shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFiles:
+    """What a guest boots from. `disk` boots by BIOS and GRUB alone; `data` is a small empty ext4 disk."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+    data: Path
+
+    @classmethod
+    def inside(cls, folder: Path) -> GuestFiles:
+        return cls(folder / "vmlinuz", folder / "initrd.gz", folder / "disk.raw", folder / "data.raw")
+
+    def complete(self) -> bool:
+        return all(path.is_file() for path in (self.kernel, self.initrd, self.disk, self.data))
+
+
+def guest_files(report: Callable[[str], None], cache: Path = CACHE) -> GuestFiles:
+    """The guest's files, built when this version of the guest is not there yet (the only step that needs a network)."""
+    script = _init()
+    version = hashlib.sha256(script + Path(__file__).read_bytes()).hexdigest()[:12]
+    files = GuestFiles.inside(cache / version)
+    if files.complete():
+        return files
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as name:
+        work = Path(name)
+        report("Downloading the guest's packages (32 MB, once)")
+        packages = _unpack(work)
+        report("Building the guest")
+        built = GuestFiles.inside(work / "built")
+        built.kernel.parent.mkdir()
+        _build(packages, built, script)
+        _keep(built.kernel.parent, files.kernel.parent)
+    return files
+
+
+def _init() -> bytes:
+    return (resources.files("app.playground") / "init").read_bytes()
+
+
+def _keep(built: Path, place: Path) -> None:
+    """Put a finished build in its place; older versions go, and another process may have been first."""
+    shutil.rmtree(place, ignore_errors=True)
+    built.rename(place)
+    for old in place.parent.iterdir():
+        if old != place and not old.name.startswith("build-"):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _unpack(work: Path) -> Path:
+    """Download and unpack the packages below `work`.
+
+    Raises:
+        PlaygroundError: the packages cannot be had; names the command that helps.
+    """
+    debs, root = work / "debs", work / "root"
+    debs.mkdir()
+    root.mkdir()
+    names = [*_kernel(), *PACKAGES]
+    done = subprocess.run(["apt-get", "download", "-q", *names], cwd=debs, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PlaygroundError(
+            f"The guest's packages could not be downloaded: {done.stderr.strip().splitlines()[-1:]}",
+            "sudo apt-get update",
+        )
+    for deb in sorted(debs.glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", deb, root], check=True, capture_output=True)
+    return root
+
+
+def _kernel() -> list[str]:
+    """The names of the kernel's packages: what the meta package depends on."""
+    for meta in KERNELS:
+        done = subprocess.run(["apt-cache", "depends", meta], capture_output=True, text=True, check=False)
+        image = [line.split()[-1] for line in done.stdout.splitlines() if "Depends: linux-image-" in line]
+        if image:
+            extra = image[0].replace("linux-image-", "linux-modules-")
+            return [image[0]] if meta == KERNELS[0] else [image[0], extra]
+    raise PlaygroundError("No kernel package for the guest is known to apt", "sudo apt-get update")
+
+
+def _build(packages: Path, to: GuestFiles, script: bytes) -> None:
+    kernel = next((packages / "boot").glob("vmlinuz-*"))
+    shutil.copy(kernel, to.kernel)
+    to.initrd.write_bytes(_initrd(packages, script))
+    _ext4(to.data, DATA_BYTES, None)
+    _bootable(packages, to)
+
+
+def _initrd(packages: Path, script: bytes) -> bytes:
+    busybox = next(path for path in (packages / "bin/busybox", packages / "usr/bin/busybox") if path.exists())
+    archive = Archive()
+    for folder in ("bin", "dev", "proc", "sys", "lib", "lib/modules", "etc"):
+        archive.folder(folder)
+    archive.device("dev/console", 5, 1)
+    archive.device("dev/null", 1, 3)
+    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
+    archive.link("bin/sh", "busybox")
+    archive.file("init", script, 0o755)
+    loaded = modules(packages, MODULES)
+    archive.file("modules.order", "".join(f"{name}\n" for name in loaded).encode())
+    for name, data in loaded.items():
+        archive.file(f"lib/modules/{name}", data)
+    return archive.packed()
+
+
+def _ext4(image: Path, size: int, content: Path | None, start: int = 0) -> None:
+    """An ext4 file system in a file from byte `start` on, filled by mke2fs itself: no mount, no loop device."""
+    with image.open("wb") as file:
+        file.truncate(size)
+    fill = ["-d", str(content)] if content else []
+    features = "^has_journal,^metadata_csum,^64bit"
+    extended = f"offset={start},root_owner=0:0"
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", features, "-m", "0", *fill, "-E", extended, str(image)]
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    subprocess.run(
+        [*command, f"{(size - start) // 1024}k"], check=True, capture_output=True, env={**os.environ, "PATH": path}
+    )
+
+
+def _bootable(packages: Path, to: GuestFiles) -> None:
+    """A disk with an MBR, GRUB's core in the gap after it, and one partition with kernel and initramfs."""
+    root = to.disk.parent / "root"
+    (root / "boot/grub").mkdir(parents=True)
+    shutil.copy(to.kernel, root / "boot/vmlinuz")
+    shutil.copy(to.initrd, root / "boot/initrd.gz")
+    (root / "boot/grub/grub.cfg").write_text(
+        "serial --unit=0 --speed=115200\nterminal_output console serial\nset timeout=0\nmenuentry guest {\n"
+        f"  linux /boot/vmlinuz console=ttyS0,115200 quiet panic=5 {QUICK} guest.name=app-01\n"
+        "  initrd /boot/initrd.gz\n}\n",
+        encoding="utf-8",
+    )
+    _ext4(to.disk, DISK_BYTES, root, START * SECTOR)
+    shutil.rmtree(root)
+    grub = packages / "usr/lib/grub/i386-pc"
+    core = to.disk.with_name("core.img")
+    parts = "biosdisk part_msdos ext2 normal linux serial terminal echo configfile".split()
+    command = [packages / "usr/bin/grub-mkimage", "-O", "i386-pc", "-d", grub, "-p", "(hd0,msdos1)/boot/grub"]
+    subprocess.run([*command, "-o", core, *parts], check=True, capture_output=True)
+    entry = struct.pack(
+        "<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", START, DISK_BYTES // SECTOR - START
+    )
+    signature = struct.pack("<IH", 0x43575931, 0)
+    record = (grub / "boot.img").read_bytes()[:440] + signature + entry + b"\0" * 48 + b"\x55\xaa"
+    code = core.read_bytes()
+    if len(code) > (START - 1) * SECTOR:
+        raise PlaygroundError("GRUB's core does not fit before the partition")
+    with to.disk.open("r+b") as disk:
+        disk.write(record + code)
+    core.unlink()
