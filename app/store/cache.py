@@ -1,0 +1,171 @@
+"""The inventory cache as rows: columns that tree and search need, and a body with the rest, decoded on demand.
+
+A VM's columns are its own fields and its body holds the others; every other object is rare enough to be kept
+whole in its body.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from operator import attrgetter
+from sys import intern
+from typing import Any
+
+from app.store import codec
+from backends.model import Kind, Object, Origin, PowerState, Ref, Vm
+
+PLAIN = ("native_state", "vcpus", "memory_bytes", "uuid", "group", "os", "flavor", "zone")
+"""Columns of a VM that are stored as they are."""
+COLUMNS = (
+    *("connection", "kind", "id", "name", "parent", "seen"),
+    *("state", "addresses", "tags", "detailed"),
+    *PLAIN,
+)
+COLUMN_FIELDS = frozenset({"ref", "name", "parent", "origin", "seen", "state", "addresses", "tags", "detailed", *PLAIN})
+_plain = attrgetter(*PLAIN)
+_NOTHING = (None,) * (len(COLUMNS) - 6)
+
+_names = ",".join(f'"{name}"' for name in COLUMNS)
+_updates = ",".join(
+    f'"{name}"=' + ("max(detailed,excluded.detailed)" if name == "detailed" else f'excluded."{name}"')
+    for name in COLUMNS[3:]
+)
+_SAVE = (
+    f"INSERT INTO objects ({_names}) VALUES ({','.join('?' * len(COLUMNS))}) "
+    f"ON CONFLICT (connection,kind,id) DO UPDATE SET {_updates}"
+)
+_BODY = "INSERT INTO bodies (connection,kind,id,body) VALUES (?,?,?,?) ON CONFLICT (connection,kind,id) DO "
+_SELECT = f"SELECT {_names} FROM objects WHERE kind='vm' ORDER BY rowid"
+_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def save(conn: sqlite3.Connection, objects: Sequence[Object]) -> None:
+    """Insert or replace objects. A VM listed without details keeps the details that are stored."""
+    conn.executemany(_SAVE, [_row(item) for item in objects])
+    full: list[tuple[str, ...]] = []
+    quick: list[tuple[str, ...]] = []
+    for item in objects:
+        partial = isinstance(item, Vm) and (not item.detailed or item.origin == Origin.CACHE)
+        (quick if partial else full).append((*_key(item.ref), _body(item)))
+    conn.executemany(_BODY + "UPDATE SET body=excluded.body", full)
+    conn.executemany(_BODY + "NOTHING", quick)
+
+
+def delete(conn: sqlite3.Connection, refs: Iterable[Ref]) -> None:
+    keys = [_key(ref) for ref in refs]
+    for table in ("objects", "bodies"):
+        conn.executemany(f"DELETE FROM {table} WHERE connection=? AND kind=? AND id=?", keys)
+
+
+def forget(conn: sqlite3.Connection, connection: str) -> None:
+    """Drop everything of a connection."""
+    for table in ("objects", "bodies"):
+        conn.execute(f"DELETE FROM {table} WHERE connection=?", (connection,))
+
+
+def load(conn: sqlite3.Connection) -> list[Object]:
+    """All objects, origin CACHE, with the time they were seen. VMs come without what is in their body only."""
+    pausing = gc.isenabled()
+    # A hundred thousand new objects make the collector walk them again and again, and none of them is garbage.
+    gc.disable()
+    try:
+        objects: list[Object] = []
+        rest = "SELECT b.kind,b.body FROM bodies b JOIN objects o USING (connection,kind,id) WHERE kind<>'vm'"
+        for kind, body in conn.execute(f"{rest} ORDER BY o.rowid"):
+            objects.append(_cached(kind, json.loads(body)))
+        objects.extend(_vms(conn))
+        return objects
+    finally:
+        if pausing:
+            gc.enable()
+
+
+def load_body(conn: sqlite3.Connection, ref: Ref) -> Object | None:
+    """One object with everything that is stored of it, None where there is nothing."""
+    found = conn.execute("SELECT body FROM bodies WHERE connection=? AND kind=? AND id=?", _key(ref)).fetchone()
+    if found is None:
+        return None
+    body = json.loads(found[0])
+    if ref.kind != Kind.VM:
+        return _cached(ref.kind, body)
+    query = _SELECT.replace("ORDER BY rowid", "AND connection=? AND id=?")
+    for vm in _vms(conn, query, (ref.connection, ref.id)):
+        return codec.decode(Vm, {**codec.encode(vm), **body})
+    return None
+
+
+def _key(ref: Ref) -> tuple[str, str, str]:
+    return ref.connection, ref.kind.value, ref.id
+
+
+def _row(item: Object) -> tuple[Any, ...]:
+    ref = item.ref
+    parent = codec.dumps(codec.encode(item.parent)) if item.parent else ""
+    common = (ref.connection, ref.kind.value, ref.id, item.name, parent, round((item.seen - _ORIGIN).total_seconds()))
+    if not isinstance(item, Vm):
+        return common + _NOTHING
+    tags = codec.dumps(item.tags) if item.tags else ""
+    own = (item.state.value, "\n".join(item.addresses), tags, int(item.detailed))
+    return (*common, *own, *_plain(item))
+
+
+def _body(item: Object) -> str:
+    row = codec.encode(item)
+    if isinstance(item, Vm):
+        row = {name: value for name, value in row.items() if name not in COLUMN_FIELDS}
+    else:
+        row.pop("origin", None)
+    return codec.dumps(row)
+
+
+def _cached(kind: str, body: dict[str, Any]) -> Object:
+    return codec.decode(codec.CLASSES[Kind(kind)], {**body, "origin": Origin.CACHE})
+
+
+def _vms(conn: sqlite3.Connection, query: str = _SELECT, values: tuple[str, ...] = ()) -> list[Vm]:
+    """VMs from their columns. Equal strings, times and parents are one object in memory."""
+
+    @cache
+    def parent_of(text: str) -> Ref | None:
+        return codec.decode(Ref, json.loads(text)) if text else None
+
+    @cache
+    def time_of(seconds: int) -> datetime:
+        return datetime.fromtimestamp(seconds, UTC)
+
+    @cache
+    def tags_of(text: str) -> tuple[tuple[str, str], ...]:
+        return tuple((key, value) for key, value in json.loads(text)) if text else ()
+
+    states = {state.value: state for state in PowerState}
+    vms = []
+    rows = conn.execute(query, values)
+    for connection, _, ident, name, parent, seen, state, addresses, tags, *more in rows:
+        detailed, native, cpus, memory, uuid, group, os, flavor, zone = more
+        vms.append(
+            Vm(
+                ref=Ref(intern(connection), Kind.VM, ident),
+                name=name,
+                parent=parent_of(parent),
+                origin=Origin.CACHE,
+                seen=time_of(seen),
+                state=states.get(state, PowerState.UNKNOWN),
+                native_state=intern(native),
+                vcpus=cpus,
+                memory_bytes=memory,
+                uuid=ident if uuid == ident else uuid,
+                addresses=tuple(addresses.split("\n")) if addresses else (),
+                tags=tags_of(tags),
+                detailed=bool(detailed),
+                group=intern(group),
+                os=intern(os),
+                flavor=intern(flavor),
+                zone=intern(zone),
+            )
+        )
+    return vms
