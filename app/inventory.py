@@ -94,8 +94,11 @@ class Inventory:
             self._evented[ref] = moment
         return self._commit(change.objects, change.removed)
 
-    def listed(self, listing: Listing, began: datetime) -> Delta:
-        """Take in a listing whose asking began at `began`. Events since then win over it."""
+    def listed(self, listing: Listing, began: datetime, connection: str = "") -> Delta:
+        """Take in a listing whose asking began at `began`. Events since then win over it.
+
+        `connection` says whose it is where neither the scope's parent nor an object does: a listing may be empty.
+        """
 
         def stale(ref: Ref) -> bool:
             at = self._evented.get(ref)
@@ -106,11 +109,11 @@ class Inventory:
         if listing.error is None:
             present = {item.ref for item in listing.objects}
             names = {item.ref.connection for item in listing.objects}
-            connection = listing.scope.parent.connection if listing.scope.parent else next(iter(names), None)
+            owner = listing.scope.parent.connection if listing.scope.parent else next(iter(names), connection)
             gone = [
                 item.ref
                 for item in self._objects.values()
-                if item.ref.connection == connection
+                if item.ref.connection == owner
                 and listing.scope.covers(item)
                 and item.ref not in present
                 and not stale(item.ref)

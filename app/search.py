@@ -93,10 +93,7 @@ class Search:
         slots: Iterable[int] = range(len(self._items))
         whole = True
         for term in sorted(terms, key=lambda term: term.operator != ":"):
-            if term.operator != ":":
-                slots = self._compare(term, slots)
-            else:
-                slots = self._contain(term, slots, whole)
+            slots = self._contain(term, slots, whole) if term.operator == ":" else self._compare(term, slots)
             whole = False
         found = [item.ref for slot in slots if (item := self._items[slot]) is not None]
         return set(self._slots) if len(found) == len(self._slots) else set(found)
