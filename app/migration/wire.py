@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def decode(cls: type[T], data: Any) -> T:
     """The inverse of `encode` for a dataclass. Raises ValueError for fields that it does not have."""
     if not isinstance(data, dict):
         raise ValueError(f"{cls.__name__}: not an object")
-    hints = _hints(cls)
+    hints = _hints(cast(Any, cls))
     unknown = set(data) - set(hints)
     if unknown:
         raise ValueError(f"{cls.__name__}: unknown fields {', '.join(sorted(unknown))}")
