@@ -21,7 +21,8 @@ from PySide6.QtWidgets import (
 )
 
 from backends.model import PowerState
-from widgets.icons import icon
+from widgets import theme
+from widgets.icons import dress, pixmap
 
 STATE_ROLE = {
     PowerState.RUNNING: "ok",
@@ -72,21 +73,9 @@ def tool(symbol: str, name: str, run: Callable[[], object]) -> QToolButton:
 
 
 def set_symbol(made: QPushButton | QToolButton, symbol: str, role: str = "text") -> None:
-    """Give a button its picture, and remember it, so that a change of theme can draw it anew."""
-    made.setProperty("symbol", symbol)
-    made.setProperty("symbolRole", role)
-    made.setIcon(icon(symbol, role))
+    """Give a button its picture."""
     made.setIconSize(QSize(16, 16))
-
-
-def redraw_symbols(root: QWidget) -> None:
-    """Draw the pictures of all buttons and signs below `root` in the colours of now."""
-    for kind in (QPushButton, QToolButton):
-        for made in root.findChildren(kind):
-            if symbol := made.property("symbol"):
-                made.setIcon(icon(symbol, made.property("symbolRole")))
-    for sign in root.findChildren(Sign):
-        sign.draw()
+    dress(made, symbol, role)
 
 
 def clear(layout: QLayout) -> None:
@@ -107,6 +96,7 @@ class Sign(QLabel):
         self._symbol, self._role, self._side = symbol, role, side
         self.setFixedSize(side, side)
         self.draw()
+        theme.on_change(self.draw)
 
     def show_as(self, symbol: str, role: str) -> None:
         if (symbol, role) != (self._symbol, self._role):
@@ -114,7 +104,7 @@ class Sign(QLabel):
             self.draw()
 
     def draw(self) -> None:
-        self.setPixmap(icon(self._symbol, self._role).pixmap(QSize(self._side, self._side)))
+        self.setPixmap(pixmap(self._symbol, self._role, self._side, self.devicePixelRatioF()))
 
 
 class Pill(QLabel):

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent
+from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -141,17 +141,17 @@ class StageBars(QWidget):
         text_role, ground_role = STAGE_ROLE[stage.state]
         shape = QPainterPath()
         shape.addRoundedRect(room, 5, 5)
-        painter.fillPath(shape, QColor(theme.colour(ground_role)))
+        painter.fillPath(shape, theme.colour(ground_role))
         if stage.state == StageState.RUNNING:
             total = stage.progress.total_bytes
             part = min(1.0, stage.progress.done_bytes / total) if total else 1.0
             painter.save()
             painter.setClipPath(shape)
             painter.fillRect(
-                QRectF(room.x(), 0, room.width() * part, room.height()), QColor(theme.colour("accent_bg"))
+                QRectF(room.x(), 0, room.width() * part, room.height()), theme.colour("accent_bg")
             )
             painter.restore()
-        painter.setPen(QColor(theme.colour(text_role)))
+        painter.setPen(theme.colour(text_role))
         text = painter.fontMetrics().elidedText(stage_text(stage), Qt.TextElideMode.ElideRight, int(room.width()) - 8)
         painter.drawText(room, Qt.AlignmentFlag.AlignCenter, text)
 
@@ -270,7 +270,7 @@ class TaskRow(QFrame):
         way, _, mode = rest.rpartition(" ")
         if mode not in ("live", "warm", "cold"):
             way, mode = rest, ""
-        muted = theme.colour("muted")
+        muted = theme.tokens().muted
         tail = f" <span style='color:{muted}'>{mode}</span>"
         return f"<b>{html.escape(first)}</b> {html.escape(way)}{tail}"
 

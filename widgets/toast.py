@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from widgets.icons import icon
+from widgets.parts import Sign, tool
 
 ICONS = {"red": ("circle-x", "bad"), "amber": ("circle-alert", "warn"), "info": ("circle-check", "ok")}
 SECONDS = {"red": 20, "amber": 12, "info": 6}
@@ -30,9 +30,7 @@ class Toast(QFrame):
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 10, 8, 10)
         row.setSpacing(10)
-        sign = QLabel(self)
-        sign.setPixmap(icon(*ICONS[level]).pixmap(16, 16))
-        row.addWidget(sign, 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(Sign(*ICONS[level], self), 0, Qt.AlignmentFlag.AlignTop)
         lines = QVBoxLayout()
         lines.setSpacing(2)
         row.addLayout(lines, 1)
@@ -49,12 +47,8 @@ class Toast(QFrame):
             button.clicked.connect(action[1])
             button.clicked.connect(self.deleteLater)
             lines.addWidget(button, 0, Qt.AlignmentFlag.AlignLeft)
-        close = QToolButton(self)
-        close.setIcon(icon("x", "muted"))
-        close.setAutoRaise(True)
+        close = tool("x", "Dismiss this message", self.deleteLater)
         close.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        close.setAccessibleName("Dismiss this message")
-        close.clicked.connect(self.deleteLater)
         row.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
         QTimer.singleShot(SECONDS[level] * 1000, self, self.deleteLater)
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from app.discover import Found
+from app.events import Events
 from app.inventory import Inventory
 from app.migration.plan import Forecast, Mode, Plan, Verdict
 from app.migration.plan import Mapping as PlanMapping
@@ -151,12 +153,18 @@ class StandinConnection:
 
 
 @dataclass(frozen=True)
-class StandinKind:
+class StandinInfo:
     kind: str
     title: str
     section: Section
     module: str = ""
     contract: int = 1
+
+
+@dataclass(frozen=True)
+class StandinKind:
+    info: StandinInfo
+    why: str = ""
 
 
 class Connections:
@@ -212,8 +220,9 @@ class Connections:
 
     def kinds(self) -> list[StandinKind]:
         return [
-            StandinKind("libvirt", "KVM / libvirt", Section.LOCAL),
-            StandinKind("ec2", "Amazon EC2 or compatible", Section.PUBLIC),
+            StandinKind(StandinInfo("libvirt", "KVM / libvirt", Section.LOCAL)),
+            StandinKind(StandinInfo("ec2", "Amazon EC2 or compatible", Section.PUBLIC)),
+            StandinKind(StandinInfo("libcloud", "Other clouds", Section.PUBLIC), "it is not installed"),
         ]
 
     def options(self, kind: str) -> tuple[Option, ...]:
@@ -345,17 +354,21 @@ class Actions:
         self.calls.append(("autostart", ref, on))
         return self._start("autostart", f"Autostart {ref.id}", ref)
 
-    def set_group(self, refs: Sequence[Ref], group: str) -> list[Task]:
+    def set_group(self, refs: Sequence[Ref], group: str) -> Task:
         self.calls.append(("group", tuple(refs), group))
-        return []
+        return self._start("group", f"Group {group}", refs[0])
 
-    def tag(self, refs: Sequence[Ref], tags: Mapping[str, str]) -> list[Task]:
+    def tag(self, refs: Sequence[Ref], tags: Mapping[str, str]) -> Task:
         self.calls.append(("tag", tuple(refs), dict(tags)))
-        return [self._start("tag", f"Tag {ref.id}", ref) for ref in refs]
+        return self._start("tag", f"Tag {fmt_refs(refs)}", refs[0])
 
     def redefine(self, ref: Ref, old: str, new: str) -> Task:
         self.calls.append(("redefine", ref, old, new))
         return self._start("redefine", f"Redefine {ref.id}", ref)
+
+
+def fmt_refs(refs: Sequence[Ref]) -> str:
+    return ", ".join(ref.id for ref in refs)
 
 
 class Search:
@@ -491,36 +504,6 @@ def move_task(vm: Ref, to: Ref, name: str, mode: str = "live") -> Task:
     return Task("move", f"{name} {vm.connection} → {to.connection} {mode}", ref=vm, target=to, stages=stages)
 
 
-class Events:
-    def __init__(self) -> None:
-        self._lines: list[tuple[datetime, str, str, Ref | None]] = []
-        self._subscribers: list[Callable[[tuple[datetime, str, str, Ref | None]], None]] = []
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self._lines)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def add(self, level: str, text: str, ref: Ref | None = None) -> None:
-        line = (now(), level, text, ref)
-        self._lines.append(line)
-        for function in tuple(self._subscribers):
-            function(line)
-
-    def subscribe(self, function: Callable[[tuple[datetime, str, str, Ref | None]], None]) -> Callable[[], None]:
-        self._subscribers.append(function)
-        return lambda: self._subscribers.remove(function)
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    kind: str
-    name: str
-    settings: Mapping[str, str]
-    why: str
-
-
 class Services:
     def __init__(self, home: Path = Path("/nonexistent"), *, empty: bool = False) -> None:
         self.home = home
@@ -533,13 +516,13 @@ class Services:
         self.search = Search(self.inventory)
         self.migrations = Migrations(self.inventory, self.tasks)
         self.events = Events()
-        self.suggestions: list[Suggestion] = []
+        self.suggestions: list[Found] = []
         if empty:
             self.connections._all.clear()
         else:
             self.inventory.apply(Changed(tuple(world())))
 
-    async def discover(self) -> list[Suggestion]:
+    async def discover(self) -> list[Found]:
         return self.suggestions
 
     async def close(self) -> None:
