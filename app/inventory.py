@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from backends.model import Changed, Kind, Listing, Object, Origin, Ref, Sample, Vm, now
+from backends.model import Changed, Kind, Listing, Object, Origin, Ref, Sample, Scope, Vm, now
 
 Subscriber = Callable[["Delta"], None]
+EVENTS = 10_000
+LONGEST_LISTING = timedelta(minutes=10)
 CONTAINERS = frozenset({Kind.DATACENTER, Kind.CLUSTER, Kind.HOST, Kind.ZONE})
 
 
@@ -29,11 +31,12 @@ class Delta:
 
 
 class Inventory:
-    """Ref -> object, with an index by parent. Not thread-safe: use it on the loop only."""
+    """Ref -> object, with an index by parent and one by connection and kind. Use it on the loop only."""
 
     def __init__(self) -> None:
         self._objects: dict[Ref, Object] = {}
         self._children: dict[tuple[str, Ref | None], dict[Ref, None]] = {}
+        self._kinds: dict[str, dict[Kind, dict[Ref, None]]] = {}
         self._evented: dict[Ref, datetime] = {}
         self._subscribers: list[Subscriber] = []
         self._samples: dict[Ref, Sample] = {}
@@ -60,12 +63,10 @@ class Inventory:
         return [self._objects[ref] for ref in self._children.get((connection, parent), ())]
 
     def of(self, connection: str, kind: Kind | None = None) -> list[Object]:
-        """All objects of a connection, of one kind or of all."""
-        return [
-            item
-            for item in self._objects.values()
-            if item.ref.connection == connection and (kind is None or item.ref.kind == kind)
-        ]
+        """All objects of a connection, of one kind or of all; kind by kind, in order of arrival."""
+        kinds = self._kinds.get(connection, {})
+        wanted = kinds.values() if kind is None else [kinds.get(kind, {})]
+        return [self._objects[ref] for refs in wanted for ref in refs]
 
     def subscribe(self, function: Subscriber) -> Callable[[], None]:
         """Call `function` with every Delta; the returned function ends that."""
@@ -88,16 +89,18 @@ class Inventory:
     def apply(self, change: Changed) -> Delta:
         """Take in what a watch reported. Returns what really changed."""
         moment = now()
+        self._forget_old_events(moment)
         for item in change.objects:
             self._evented[item.ref] = moment
         for ref in change.removed:
             self._evented[ref] = moment
-        return self._commit(change.objects, change.removed)
+        return self._commit([self._keep_details(item) for item in change.objects], change.removed)
 
-    def listed(self, listing: Listing, began: datetime, connection: str = "") -> Delta:
-        """Take in a listing whose asking began at `began`. Events since then win over it.
+    def listed(self, listing: Listing, began: datetime, connection: str | None = None) -> Delta:
+        """Take in a listing of `connection` whose asking began at `began`. Events since then win over it.
 
-        `connection` says whose it is where neither the scope's parent nor an object does: a listing may be empty.
+        Without `connection` it is taken from the scope or the objects; an empty listing of everything then
+        names none, and removes nothing.
         """
 
         def stale(ref: Ref) -> bool:
@@ -107,22 +110,30 @@ class Inventory:
         fresh = [self._keep_details(item) for item in listing.objects if not stale(item.ref)]
         gone: list[Ref] = []
         if listing.error is None:
+            if connection is None:
+                parent = listing.scope.parent
+                connection = (
+                    parent.connection if parent else next((item.ref.connection for item in listing.objects), "")
+                )
             present = {item.ref for item in listing.objects}
-            names = {item.ref.connection for item in listing.objects}
-            owner = listing.scope.parent.connection if listing.scope.parent else next(iter(names), connection)
-            gone = [
-                item.ref
-                for item in self._objects.values()
-                if item.ref.connection == owner
-                and listing.scope.covers(item)
-                and item.ref not in present
-                and not stale(item.ref)
-            ]
+            gone = [ref for ref in self._within(connection, listing.scope) if ref not in present and not stale(ref)]
         return self._commit(fresh, gone)
+
+    def _within(self, connection: str, scope: Scope) -> list[Ref]:
+        """The known objects of a connection that a scope covers."""
+        if scope.parent is not None:
+            return [ref for ref in self._children.get((connection, scope.parent), ()) if ref.kind in scope.kinds]
+        kinds = self._kinds.get(connection, {})
+        return [ref for kind in scope.kinds for ref in kinds.get(kind, ())]
+
+    def _forget_old_events(self, moment: datetime) -> None:
+        """Events count only against a listing that was under way: none takes that long."""
+        if len(self._evented) > 2 * len(self._objects) + EVENTS:
+            self._evented = {ref: at for ref, at in self._evented.items() if moment - at < LONGEST_LISTING}
 
     def forget(self, connection: str) -> Delta:
         """Drop everything of a connection."""
-        return self._commit((), [ref for ref in self._objects if ref.connection == connection])
+        return self._commit((), [item.ref for item in self.of(connection)])
 
     def restore(self, objects: Iterable[Object]) -> Delta:
         """Fill from the store; never overwrites what is already known."""
@@ -143,6 +154,9 @@ class Inventory:
                 machine=item.machine or known.machine,
                 firmware=item.firmware or known.firmware,
                 arch=item.arch or known.arch,
+                created=item.created or known.created,
+                autostart=known.autostart if item.autostart is None else item.autostart,
+                manager=item.manager or known.manager,
                 detailed=known.origin != Origin.CACHE,
             )
         return item
@@ -156,6 +170,7 @@ class Inventory:
             self._objects[item.ref] = item
             if known is None:
                 self._children.setdefault((item.ref.connection, item.parent), {})[item.ref] = None
+                self._kinds.setdefault(item.ref.connection, {}).setdefault(item.ref.kind, {})[item.ref] = None
                 added.append(item)
                 continue
             if known.parent != item.parent:
@@ -167,6 +182,7 @@ class Inventory:
             old = self._objects.pop(ref, None)
             if old is not None:
                 self._children[(ref.connection, old.parent)].pop(ref, None)
+                self._kinds[ref.connection][ref.kind].pop(ref, None)
                 self._samples.pop(ref, None)
                 gone.append(old)
         delta = Delta(tuple(added), tuple(changed), tuple(gone))

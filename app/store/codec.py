@@ -10,7 +10,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from functools import cache
@@ -43,14 +43,14 @@ CLASSES: dict[Kind, type[Object]] = {
 
 def encode(value: object) -> Any:
     """`value` as plain JSON values: a dataclass becomes a dict, a Ref a list of three strings."""
-    cls: Hashable = type(value)
+    cls: Any = type(value)
     return _encoder(cls)(value)
 
 
 def decode(cls: type[T], data: Any) -> T:
     """The inverse of encode, given the class. Raises ValueError for data that is not of that shape."""
     try:
-        hint: Hashable = cls
+        hint: Any = cls
         return typing.cast(T, _decoder(hint)(data))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not a stored {cls.__name__}: {type(error).__name__}: {error}") from None
@@ -69,7 +69,7 @@ def _fields(cls: type) -> tuple[tuple[str, Any, Any], ...]:
 
 
 @cache
-def _encoder(cls: Any) -> Coder:
+def _encoder(cls: type) -> Coder:
     if cls is Ref:
         return lambda ref: [ref.connection, str(ref.kind), ref.id]
     if dataclasses.is_dataclass(cls):

@@ -1,0 +1,414 @@
+"""Secrets of connections: sealed in a vault file whose key is in the system's keyring, a key file or a passphrase.
+
+    value --AES-GCM(data key; bound to connection and name)--> vault.json
+    data key --AES-GCM--> vault.json, once per lock:  keyring: a random key there
+                                                      key file: its content
+                                                      passphrase: scrypt, once per unlock
+
+The keyring holds only a key because Windows allows 2,560 bytes an entry. What belongs to a server on this
+machine that was made by Causeway itself (the playground) goes into a second vault whose key file lies beside it:
+its other end keeps the same secret in a file of the same folder, so nothing is given away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.paths import write_private
+from app.redaction import Redaction, guard_logs, redact, remember
+from backends.errors import AuthNeeded, Invalid, Unreachable
+from backends.threads import Pool
+
+__all__ = ["Redaction", "Secrets", "guard_logs", "pipe_secrets", "read_secrets", "redact", "remember"]
+
+SERVICE = "causeway"
+PROBE_SECONDS = 5.0
+"""A keyring that has not said by then whether it is there is treated as not there."""
+ANSWER_SECONDS = 90.0
+"""A locked keyring asks its user first; without an answer by then the vault stays locked."""
+SCRYPT_N = 2**16
+LOCKED_CURE = (
+    "Unlock the system's keyring, give the passphrase in the window, or name a key file with --vault-key-file "
+    "(it is made if it does not exist)"
+)
+Prompt = Callable[[bool], Awaitable[str | None]]
+"""Asks for the vault's passphrase; True: a new one is chosen. None: the user does not want to."""
+REAL_KEYRINGS = ("SecretService", "libsecret", "kwallet", "Windows", "macOS")
+
+
+class Keyring(Protocol):
+    """What is used of the keyring package's backends."""
+
+    def get_password(self, service: str, username: str) -> str | None: ...
+    def set_password(self, service: str, username: str, password: str) -> None: ...
+
+
+def system_keyring() -> Keyring | None:
+    """The system's own keyring, None where there is none that protects. Blocking, may ask the user."""
+    if sys.platform not in ("win32", "darwin"):
+        bus = os.environ.get("DBUS_SESSION_BUS_ADDRESS") or os.environ.get("XDG_RUNTIME_DIR")
+        if not bus:
+            return None
+    import keyring
+    import keyring.backends.chainer
+    import keyring.errors
+
+    found: Any = keyring.get_keyring()
+    members = found.backends if isinstance(found, keyring.backends.chainer.ChainerBackend) else [found]
+    for backend in members:
+        # Any other backend (keyrings.alt, null, fail) keeps secrets readable, or none at all.
+        if type(backend).__module__ in tuple(f"keyring.backends.{name}" for name in REAL_KEYRINGS):
+            return backend  # type: ignore[no-any-return]
+    return None
+
+
+class Secrets:
+    """The secrets of all connections. Values are known to the log's redaction from the moment they pass here.
+
+    Parameters: `home` the data folder; `key_file` opens the vault without anyone asked (made 0600 at the first
+    secret if it is not there); `prompt` asks for the passphrase, None where nobody can be asked; `system` finds
+    the keyring.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        key_file: Path | None = None,
+        prompt: Prompt | None = None,
+        system: Callable[[], Keyring | None] = system_keyring,
+    ) -> None:
+        self._vault = Vault(home / "vault.json")
+        self._local = Vault(home / "local-vault.json")
+        self._local_key = home / "local-vault.key"
+        self._key_file = key_file
+        self._prompt = prompt
+        self._system = system
+        self._pool = Pool("keyring", size=1, deadline=ANSWER_SECONDS)
+        self._busy = asyncio.Lock()
+        self._local_ones: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"Secrets(locked={self.locked})"
+
+    @property
+    def locked(self) -> bool:
+        """Whether there are secrets that cannot be read yet."""
+        return self._vault.locked and self._vault.exists()
+
+    async def get(self, connection: str, name: str) -> str | None:
+        """A secret, None where there is none. Raises AuthNeeded where the vault stays locked."""
+        return (await self.all(connection)).get(name)
+
+    async def all(self, connection: str) -> dict[str, str]:
+        """All secrets of a connection by name. Raises AuthNeeded where the vault stays locked."""
+        async with self._busy:
+            found: dict[str, str] = {}
+            if self._local.names(connection):
+                await self._open_local()
+                found.update(self._local.all(connection))
+            if self._vault.names(connection):
+                await self._open()
+                found.update(self._vault.all(connection))
+        for value in found.values():
+            remember(value)
+        return found
+
+    async def put(self, connection: str, name: str, value: str) -> None:
+        """Keep a secret; an empty value removes it. Raises AuthNeeded where the vault stays locked."""
+        remember(value)
+        local = connection in self._local_ones
+        async with self._busy:
+            vault = self._local if local else self._vault
+            if value:
+                await (self._open_local() if local else self._open())
+            await asyncio.to_thread(vault.put, connection, name, value)
+
+    def keep_local(self, connection: str) -> None:
+        """What is put for this connection belongs to a server that Causeway itself runs on this machine: from now
+        on it is kept without asking anyone, see above."""
+        self._local_ones.add(connection)
+
+    async def forget(self, connection: str) -> None:
+        """Remove all secrets of a connection. Needs no key."""
+        async with self._busy:
+            for vault in (self._vault, self._local):
+                await asyncio.to_thread(vault.forget, connection)
+
+    async def unlock(self, passphrase: str) -> None:
+        """Open the vault with a passphrase, or choose it for a new vault. Raises AuthNeeded if it is wrong."""
+        remember(passphrase)
+        async with self._busy:
+            await self._unlock(passphrase)
+
+    def lock(self) -> None:
+        """Forget the key; the next use unlocks again."""
+        self._vault.lock()
+
+    def close(self) -> None:
+        self.lock()
+        self._local.lock()
+        self._pool.close()
+
+    async def _unlock(self, passphrase: str) -> None:
+        if not passphrase:
+            raise AuthNeeded("The vault's passphrase is empty", cure=LOCKED_CURE, field="passphrase")
+        await asyncio.to_thread(self._vault.open, "passphrase", passphrase.encode())
+
+    async def _open(self) -> None:
+        """Open the vault by what it was locked with; a new one by the best there is."""
+        vault = self._vault
+        if not vault.locked:
+            return
+        locks = vault.locks()
+        if self._key_file is not None and (not locks or "key-file" in locks):
+            key = await asyncio.to_thread(_key_of, self._key_file, not locks)
+            await asyncio.to_thread(vault.open, "key-file", key)
+            return
+        if (not locks or "keyring" in locks) and await self._open_by_keyring(new=not locks):
+            return
+        if (not locks or "passphrase" in locks) and self._prompt is not None:
+            passphrase = await self._prompt(not locks)
+            if passphrase is not None:
+                remember(passphrase)
+                await self._unlock(passphrase)
+                return
+        how = f"It opens with: {', '.join(sorted(locks))}" if locks else "There is no system keyring to keep its key in"
+        raise AuthNeeded(f"The vault of secrets is locked. {how}", cure=LOCKED_CURE, field="vault")
+
+    async def _open_by_keyring(self, *, new: bool) -> bool:
+        account = self._vault.account()
+        try:
+            keyring = await self._pool.call(self._system, deadline=PROBE_SECONDS, what="the system keyring")
+            if keyring is None:
+                return False
+            kept = await self._pool.call(lambda: keyring.get_password(SERVICE, account), what="the system keyring")
+            if kept is None:
+                if not new:
+                    return False
+                kept = base64.b64encode(os.urandom(32)).decode()
+                fresh = kept
+                await self._pool.call(lambda: keyring.set_password(SERVICE, account, fresh), what="the system keyring")
+        except Unreachable:
+            return False
+        except Exception as error:
+            # Each keyring has errors of its own; all of them mean that it does not open now.
+            if type(error).__module__.split(".")[0] in ("backends", "builtins"):
+                raise
+            return False
+        await asyncio.to_thread(self._vault.open, "keyring", kept.encode())
+        return True
+
+    async def _open_local(self) -> None:
+        if self._local.locked:
+            key = await asyncio.to_thread(_key_of, self._local_key, True)
+            await asyncio.to_thread(self._local.open, "key-file", key)
+
+
+class Vault:
+    """One file of sealed entries. Blocking; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._key: bytes | None = None
+
+    @property
+    def locked(self) -> bool:
+        return self._key is None
+
+    def lock(self) -> None:
+        self._key = None
+
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def locks(self) -> dict[str, dict[str, str]]:
+        """What the vault opens with: keyring, key-file, passphrase."""
+        return dict(self._read()["locks"])
+
+    def account(self) -> str:
+        """Under which name the keyring holds this vault's key: one per data folder."""
+        return str(self._path.parent.resolve())
+
+    def names(self, connection: str) -> list[str]:
+        return [name for owner, name, _ in self._read()["entries"] if owner == connection]
+
+    def all(self, connection: str) -> dict[str, str]:
+        return {
+            name: _unseal(self._opened(), sealed, _bound(owner, name)).decode()
+            for owner, name, sealed in self._read()["entries"]
+            if owner == connection
+        }
+
+    def put(self, connection: str, name: str, value: str) -> None:
+        data = self._read()
+        data["entries"] = [entry for entry in data["entries"] if entry[:2] != [connection, name]]
+        if value:
+            data["entries"].append([connection, name, _seal(self._opened(), value.encode(), _bound(connection, name))])
+        self._write(data)
+
+    def forget(self, connection: str) -> None:
+        data = self._read()
+        kept = [entry for entry in data["entries"] if entry[0] != connection]
+        if len(kept) != len(data["entries"]):
+            self._write({**data, "entries": kept})
+
+    def open(self, lock: str, secret: bytes) -> None:
+        """Get the data key with the secret of a lock; a new vault gets its data key and that lock.
+
+        Raises AuthNeeded where the secret is wrong or the vault has no such lock.
+        """
+        data = self._read()
+        if not data["locks"]:
+            self._key = os.urandom(32)
+            salt = os.urandom(16)
+            sealed = _seal(_stretch(lock, secret, salt), self._key, lock.encode())
+            self._write({**data, "locks": {lock: {"salt": base64.b64encode(salt).decode(), "key": sealed}}})
+            return
+        found = data["locks"].get(lock)
+        if found is None:
+            raise AuthNeeded(f"The vault of secrets has no {lock}", cure=LOCKED_CURE, field="vault")
+        try:
+            self._key = _unseal(_stretch(lock, secret, base64.b64decode(found["salt"])), found["key"], lock.encode())
+        except AuthNeeded:
+            what = {"passphrase": "passphrase", "key-file": "key file", "keyring": "key in the keyring"}[lock]
+            raise AuthNeeded(
+                f"This is not the {what} of the vault",
+                cure=f"Give the {what} that the vault was made with",
+                field="vault",
+            ) from None
+
+    def _opened(self) -> bytes:
+        if self._key is None:
+            raise AuthNeeded("The vault of secrets is locked", cure=LOCKED_CURE, field="vault")
+        return self._key
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+            if data["version"] != 1 or not isinstance(data["locks"], dict) or not isinstance(data["entries"], list):
+                raise ValueError
+        except FileNotFoundError:
+            return {"version": 1, "locks": {}, "entries": []}
+        except (ValueError, KeyError, TypeError):
+            raise Invalid(
+                f"The vault {self._path} is damaged or of a newer version",
+                cure="Put back a copy of it, or move it away and enter the secrets again",
+                field="vault",
+            ) from None
+        return data  # type: ignore[no-any-return]
+
+    def _write(self, data: dict[str, Any]) -> None:
+        write_private(self._path, json.dumps(data, indent=1).encode())
+
+
+def _bound(connection: str, name: str) -> bytes:
+    """What an entry is bound to, so that none can stand in for another."""
+    return json.dumps([connection, name]).encode()
+
+
+def _stretch(lock: str, secret: bytes, salt: bytes) -> bytes:
+    if lock == "passphrase":
+        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+        return Scrypt(salt=salt, length=32, n=SCRYPT_N, r=8, p=1).derive(secret)
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), 32, salt, b"causeway vault").derive(secret)
+
+
+def _seal(key: bytes, value: bytes, bound: bytes) -> str:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(12)
+    return base64.b64encode(nonce + AESGCM(key).encrypt(nonce, value, bound)).decode()
+
+
+def _unseal(key: bytes, sealed: str, bound: bytes) -> bytes:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    try:
+        raw = base64.b64decode(sealed)
+        return AESGCM(key).decrypt(raw[:12], raw[12:], bound)
+    except (InvalidTag, ValueError):
+        raise AuthNeeded(
+            "A secret in the vault was changed or belongs elsewhere",
+            cure="Enter the connection's secrets again",
+            field="vault",
+        ) from None
+
+
+def _key_of(path: Path, make: bool) -> bytes:
+    """A key file's content. Made, random and private, where there is none and `make`.
+
+    Raises Invalid for one that others can read or that is too short to be a key, AuthNeeded for none.
+    """
+    try:
+        if make and not path.exists():
+            write_private(path, base64.b64encode(os.urandom(32)) + b"\n")
+        key = path.read_bytes().strip()
+        open_to_others = sys.platform != "win32" and path.stat().st_mode & 0o077
+    except FileNotFoundError:
+        raise AuthNeeded(
+            f"The vault's key file {path} is not there", cure="Put it back, or name the right one", field="vault"
+        ) from None
+    except OSError as error:
+        raise Invalid(f"The vault's key file {path} cannot be used: {error.strerror}", field="vault") from None
+    if open_to_others:
+        raise Invalid(f"The vault's key file {path} can be read by others", cure=f"chmod 600 {path}", field="vault")
+    if len(key) < 16:
+        raise Invalid(
+            f"The vault's key file {path} is too short to be a key",
+            cure="Use at least 32 random bytes, or name a file that does not exist and it is made",
+            field="vault",
+        )
+    return key
+
+
+def pipe_secrets(values: Mapping[str, Any]) -> int:
+    """A file descriptor from which a child reads `values` with read_secrets: pass it as `pass_fds=(fd,)`, tell
+    the child its number, and close it here once the child runs.
+
+    `values` are JSON, texts or dicts of texts. On Windows the descriptor is inheritable: start the child with
+    `close_fds=False`. Raises Invalid for more than fits into a pipe: the write must not wait for a reader.
+    """
+    data = json.dumps(values).encode()
+    if len(data) > 60_000:
+        raise Invalid("The secrets are too long to hand to a child process")
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, data)
+        os.set_inheritable(reader, sys.platform == "win32")
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    return reader
+
+
+def read_secrets(descriptor: int) -> dict[str, Any]:
+    """What pipe_secrets was given; closes the descriptor and makes the values known to the redaction.
+
+    Raises Invalid where there is none to read.
+    """
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            values = json.loads(file.read() or b"{}")
+    except (OSError, ValueError):
+        raise Invalid("The secrets that should have been handed over cannot be read") from None
+    if not isinstance(values, dict):
+        raise Invalid("The secrets that should have been handed over cannot be read")
+    for value in values.values():
+        for text in value.values() if isinstance(value, dict) else [value]:
+            remember(str(text))
+    return values
