@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from app.inventory import Delta, Inventory
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GATHER_S = 0.5
+MOVING = timedelta(minutes=5)
+"""How long a VM may be seen at both places while somebody else moves it."""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Identity:
         self._uids: dict[Ref, str] = {}
         self._by_uuid: dict[str, list[str]] = {}
         self._aliases: dict[str, str] = {}
-        self._vanished: set[str] = set()
+        self._vanished: dict[str, None] = {}
         self._dirty: set[str] = set()
         self._dropped: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
@@ -129,7 +131,7 @@ class Identity:
                 return self._new(vm.ref, vm.uuid, host).uid
         known = self._known[uid]
         if uid in self._vanished:
-            self._vanished.discard(uid)
+            self._vanished.pop(uid, None)
             self._place(known, vm.ref)
         if (known.uuid, known.host) != (vm.uuid or known.uuid, host or known.host) and known.ref == vm.ref:
             self._set_uuid(known, vm.uuid or known.uuid)
@@ -138,10 +140,20 @@ class Identity:
         return uid
 
     def gone(self, ref: Ref) -> None:
-        """What was at `ref` is not there any more. Its uid waits for it to turn up elsewhere."""
+        """What was at `ref` is not there any more. Its uid waits for it to turn up elsewhere, or has it already:
+        a move by someone else shows at the new place first."""
         uid = self._uids.get(ref)
-        if uid is not None and self._known[uid].ref == ref:
-            self._vanished.add(uid)
+        if uid is None or self._known[uid].ref != ref:
+            return
+        known = self._known[uid]
+        self._vanished.pop(uid, None)
+        self._vanished[uid] = None
+        fresh = [twin for twin in self._twins(known.uuid) if twin.uid not in self._vanished and _newborn(twin)]
+        if len(fresh) == 1:
+            self._merge(fresh[0].uid, known)
+            self._place(known, fresh[0].ref)
+            known.host = fresh[0].host
+            self._vanished.pop(uid, None)
 
     def ref_of(self, uid: str) -> Ref | None:
         """Where the VM is, or was seen last; None for a uid that is not known."""
@@ -157,7 +169,7 @@ class Identity:
         if newborn is not None and newborn != known.uid:
             self._merge(newborn, known)
         self._place(known, new)
-        self._vanished.discard(known.uid)
+        self._vanished.pop(known.uid, None)
         known.host = ""
         # What is still to be seen at the old place, a fenced source, is a VM of its own from now on.
         if self._uids.get(old) == known.uid and old != new:
@@ -201,16 +213,19 @@ class Identity:
     def _recognised(self, vm: Vm, host: str) -> str | None:
         if not vm.uuid:
             return None
-        twins = [self._known[uid] for uid in self._by_uuid.get(vm.uuid, ())]
-        for known in twins:
-            if host and known.host == host and known.ref.connection != vm.ref.connection:
-                self._uids[vm.ref] = known.uid
-                return known.uid
-        waiting = [known for known in twins if known.uid in self._vanished]
-        if len(waiting) == 1:
-            self._uids[vm.ref] = waiting[0].uid
-            return waiting[0].uid
-        return None
+        twins = self._twins(vm.uuid)
+        same_host = [known for known in twins if host and known.host == host and known.ref != vm.ref]
+        # Of several that are waiting, the one that vanished last is where it was last.
+        waiting = [known for uid in self._vanished for known in twins if known.uid == uid]
+        found = [*same_host, *reversed(waiting)]
+        if not found:
+            return None
+        self._uids[vm.ref] = found[0].uid
+        return found[0].uid
+
+    def _twins(self, platform: str) -> list[_Known]:
+        """All that have this platform UUID."""
+        return [self._known[uid] for uid in self._by_uuid.get(platform, ())] if platform else []
 
     def _new(self, ref: Ref, platform: str = "", host: str = "") -> _Known:
         known = _Known(uuid.uuid4().hex[:16], ref, platform, host, history=[(ref, now())])
@@ -251,7 +266,7 @@ class Identity:
         self._aliases[newborn] = into.uid
         into.group = into.group or other.group
         into.tags = into.tags or other.tags
-        self._vanished.discard(newborn)
+        self._vanished.pop(newborn, None)
         self._dirty.discard(newborn)
         self._dropped.add(newborn)
         self._changed(into.uid)
@@ -272,6 +287,11 @@ class Identity:
             await self.flush()
         finally:
             self._writing = None
+
+
+def _newborn(known: _Known) -> bool:
+    """Whether a uid was given so lately that a move may have been under way."""
+    return len(known.history) == 1 and now() - known.history[0][1] < MOVING
 
 
 def _row(known: _Known) -> tuple[str, ...]:

@@ -93,7 +93,6 @@ class Secrets:
         self._system = system
         self._pool = Pool("keyring", size=1, deadline=ANSWER_SECONDS)
         self._busy = asyncio.Lock()
-        self._local_ones: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Secrets(locked={self.locked})"
@@ -121,20 +120,17 @@ class Secrets:
             remember(value)
         return found
 
-    async def put(self, connection: str, name: str, value: str) -> None:
-        """Keep a secret; an empty value removes it. Raises AuthNeeded where the vault stays locked."""
+    async def put(self, connection: str, name: str, value: str, *, local: bool = False) -> None:
+        """Keep a secret; an empty value removes it. Raises AuthNeeded where the vault stays locked.
+
+        `local`: the secret of a server that Causeway itself runs on this machine; kept without asking anyone.
+        """
         remember(value)
-        local = connection in self._local_ones
         async with self._busy:
             vault = self._local if local else self._vault
             if value:
                 await (self._open_local() if local else self._open())
             await asyncio.to_thread(vault.put, connection, name, value)
-
-    def keep_local(self, connection: str) -> None:
-        """What is put for this connection belongs to a server that Causeway itself runs on this machine: from now
-        on it is kept without asking anyone, see above."""
-        self._local_ones.add(connection)
 
     async def forget(self, connection: str) -> None:
         """Remove all secrets of a connection. Needs no key."""
