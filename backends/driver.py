@@ -202,6 +202,16 @@ class MovesLive(Protocol):
 
 
 @runtime_checkable
+class RemovesLeftovers(Protocol):
+    """Deletes on the source the disks that a live move with storage left (LiveResult.leftovers).
+
+    What is shared with `target`, or used by another VM, stays. Returns what was deleted.
+    """
+
+    async def remove_leftovers(self, paths: Sequence[str], target: Driver) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
 class Locates(Protocol):
     """Where a VM is by its platform UUID: its Ref and state here, None if it is surely not here.
 

@@ -441,3 +441,5 @@ class LiveResult:
     seconds: float
     downtime_s: float | None = None
     bytes_sent: int | None = None
+    leftovers: tuple[str, ...] = ()
+    """Disks that a copy left on the source: dropped by RemovesLeftovers once the move is verified."""
