@@ -147,7 +147,8 @@ def _install_disks(store: BlockStore) -> None:
             if attachment is None:
                 raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
             instance = attachment.instance
-            if attachment.device == instance.root_device_name and instance._state.target == "running":
+            in_use = instance._state.target == "running" and not getattr(instance, "ending", False)
+            if attachment.device == instance.root_device_name and in_use:
                 text = f"Unable to detach root volume '{volume_id}' from instance '{instance.id}'"
                 raise EC2ClientError("OperationNotPermitted", text)
             return detach_volume(self, volume_id, instance_id or instance.id, device_path or attachment.device)
@@ -233,6 +234,7 @@ def _install_images(store: BlockStore) -> None:
 
 
 def _install_instances() -> None:
+    teardown = instance_models.Instance.teardown_defaults
     run, start, stop = EC2Backend.run_instances, EC2Backend.start_instances, EC2Backend.stop_instances
     describe_types = EC2Backend.describe_instance_types
     tokens: dict[tuple[str, str], tuple[str, Any]] = {}
@@ -262,6 +264,10 @@ def _install_instances() -> None:
             tokens[token] = (asked, reservation)
             return reservation
 
+    def teardown_defaults(self: Any) -> None:
+        self.ending = True
+        teardown(self)
+
     def start_instances(self: Any, instance_ids: list[str]) -> Any:
         for instance in self.get_multi_instances_by_id(instance_ids):
             if instance._state.name not in ("stopped", "running", "pending"):
@@ -283,6 +289,7 @@ def _install_instances() -> None:
         return [t for t in describe_types(self, *args, **rest) if t["InstanceType"].startswith(FAMILIES)]
 
     _replace(EC2Backend, run_instances=run_instances, describe_instance_types=describe_instance_types)
+    _replace(instance_models.Instance, teardown_defaults=teardown_defaults)
     _replace(EC2Backend, start_instances=start_instances, stop_instances=stop_instances)
 
 

@@ -104,7 +104,7 @@ class SnapshotSource:
 
     def _list(self) -> dict[int, str]:
         tokens: dict[int, str] = {}
-        page: dict[str, str] = {}
+        page: dict[str, Any] = {}
         while True:
             answer = persistently(self._ebs.list_snapshot_blocks, SnapshotId=self._id, MaxResults=10_000, **page)
             if answer.get("BlockSize", BLOCK) != BLOCK:
@@ -136,7 +136,8 @@ class SnapshotSource:
             answer = self._ebs.get_snapshot_block(SnapshotId=self._id, BlockIndex=index, BlockToken=token)
             return answer["BlockData"].read(), answer["Checksum"]
 
-        data, checksum = persistently(get)
+        answer: tuple[bytes, str] = persistently(get)
+        data, checksum = answer
         if base64.b64encode(hashlib.sha256(data).digest()).decode() != checksum:
             raise Conflict(f"block {index} of {self._id} does not match its checksum", cure="try again")
         return data if len(data) == BLOCK else data.ljust(BLOCK, b"\0")

@@ -112,6 +112,7 @@ class Importing(Exporting):
         tags = {**dict(spec.tags), "Name": spec.name, t.UUID: spec.uuid, t.GROUP: spec.group, t.MIGRATION: migration}
         given = t.tag_list({key: value for key, value in tags.items() if value})
         network = await self._subnet(region, spec)
+        place: Raw = {"SubnetId": network} if network else {}
         answer = await self._ec2(
             region,
             "run_instances",
@@ -122,7 +123,7 @@ class Importing(Exporting):
             MaxCount=1,
             ClientToken=hashlib.sha256(f"run {migration}".encode()).hexdigest(),
             TagSpecifications=[{"ResourceType": kind, "Tags": given} for kind in ("instance", "volume")],
-            **({"SubnetId": network} if network else {}),
+            **place,
         )
         ident = answer["Instances"][0]["InstanceId"]
         self._region_of[ident] = region
