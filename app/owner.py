@@ -2,7 +2,7 @@
 
 The lock is the kernel's (flock; a byte lock on Windows), so it ends with its process however that ends; on NFS it
 holds between machines from version 4 on. Who has the lock may remove a socket that a crash left. The socket is a
-unix socket in a 0700 folder; Windows: loopback TCP, and a token in a private file.
+unix socket in a 0700 folder (Windows: loopback TCP with a token); a private file in the data folder says where.
 
     one line of JSON asked -> any number of {"item": ...} lines -> {"end": true} or {"error": {...}}
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import hmac
 import json
 import logging
@@ -78,17 +77,20 @@ class Owner:
         A BackendError of the handler reaches the asker as it is. An asker that goes away cancels its handler.
         """
         self._handler = handler
+        _clean(self._home)
+        where: dict[str, Any]
         if sys.platform == "win32":
             self._token = secrets.token_hex(32)
             self._server = await asyncio.start_server(self._on_client, "127.0.0.1", 0, limit=LINE)
-            port = self._server.sockets[0].getsockname()[1]
-            write_private(_address(self._home), json.dumps({"port": port, "token": self._token}).encode())
+            where = {"port": self._server.sockets[0].getsockname()[1], "token": self._token}
         else:
-            path = _address(self._home)
-            private_folder(path.parent)
-            path.unlink(missing_ok=True)
+            path = self._home.absolute() / "owner.sock"
+            if len(os.fsencode(path)) > LONGEST_PATH:
+                path = Path(tempfile.mkdtemp(prefix="causeway-", dir=_short_folder())) / "owner.sock"
             self._server = await asyncio.start_unix_server(self._on_client, path, limit=LINE)
             path.chmod(0o600)
+            where = {"socket": str(path)}
+        write_private(_address(self._home), json.dumps(where).encode())
 
     async def close(self) -> None:
         """Answer nobody any more, wait for what was being answered to end, then release."""
@@ -102,7 +104,7 @@ class Owner:
         if self._server is not None:
             self._server.close()
             self._server = None
-            _address(self._home).unlink(missing_ok=True)
+            _clean(self._home)
         for client in self._clients:
             client.cancel()
         if self._lock is not None:
@@ -184,11 +186,9 @@ class Owner:
 async def ask(home: Path, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """What the owner of `home` answers. Raises NoOwner where there is none, the handler's own BackendError, and
     Unreachable where the owner ends or does not answer."""
-    reader, writer = await _connected(home)
+    reader, writer, token = await _connected(home)
     try:
-        if sys.platform == "win32":
-            request = {**request, "token": _port_and_token(home)[1]}
-        await _send(writer, request)
+        await _send(writer, {**request, "token": token} if token else request)
         while True:
             try:
                 answer = json.loads(await reader.readuntil(b"\n"))
@@ -206,13 +206,16 @@ async def ask(home: Path, request: dict[str, Any]) -> AsyncIterator[dict[str, An
             await writer.wait_closed()
 
 
-async def _connected(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """A connection to the owner, and the token to show it."""
     ends = time.monotonic() + START_S
     while True:
         try:
-            if sys.platform == "win32":
-                return await asyncio.open_connection("127.0.0.1", _port_and_token(home)[0], limit=2 * LINE)
-            return await asyncio.open_unix_connection(_address(home), limit=2 * LINE)
+            where = _where(home)
+            if "socket" in where:
+                return *await asyncio.open_unix_connection(where["socket"], limit=2 * LINE), ""
+            streams = await asyncio.open_connection("127.0.0.1", int(where["port"]), limit=2 * LINE)
+            return *streams, str(where["token"])
         except (OSError, ValueError, KeyError):
             if not await asyncio.to_thread(_held, home):
                 raise NoOwner(f"No running Causeway owns {home}") from None
@@ -226,22 +229,32 @@ async def _connected(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 def _address(home: Path) -> Path:
-    """The socket's path (Windows: the file with port and token), the same for every process."""
-    if sys.platform == "win32":
-        return home / "owner.json"
-    path = home.resolve() / "owner.sock"
-    if len(os.fsencode(path)) <= LONGEST_PATH:
-        return path
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if not base or len(os.fsencode(base)) > LONGEST_PATH - 40:
-        base = tempfile.gettempdir()
-    return Path(base) / f"causeway-{os.getuid()}-{name}" / "s"
+    """The private file that says where the owner answers."""
+    return home / "owner.json"
 
 
-def _port_and_token(home: Path) -> tuple[int, str]:
-    data = json.loads(_address(home).read_text(encoding="utf-8"))
-    return int(data["port"]), str(data["token"])
+def _where(home: Path) -> dict[str, Any]:
+    """Raises OSError or ValueError where nobody has said it."""
+    where = json.loads(_address(home).read_text(encoding="utf-8"))
+    if not isinstance(where, dict):
+        raise ValueError("not an address")
+    return where
+
+
+def _clean(home: Path) -> None:
+    """Remove what an owner, this one or one that was killed, made to be asked."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        socket = Path(_where(home)["socket"])
+        socket.unlink(missing_ok=True)
+        if socket.parent.name.startswith("causeway-") and socket.parent.parent == _short_folder():
+            socket.parent.rmdir()
+    (home / "owner.sock").unlink(missing_ok=True)
+    _address(home).unlink(missing_ok=True)
+
+
+def _short_folder() -> Path:
+    """Where a private folder with a short path can be made: unix sockets have room for some 100 bytes."""
+    return Path("/tmp") if sys.platform != "win32" else Path(tempfile.gettempdir())
 
 
 def _locked(home: Path, *, exclusive: bool) -> int | None:
