@@ -149,7 +149,7 @@ class Actions:
         return self._on(ref, "redefine", "Edit the definition of", Capability.EDIT, work)
 
     def set_group(self, refs: Sequence[Ref], group: str) -> Task:
-        """Put VMs into a group (empty: into none). It hangs on the VM's uid, and is a tag where the platform has tags."""
+        """Put VMs into a group (empty: into none): it hangs on the VM's uid, and is a tag where there are tags."""
         before = {ref: vm.group for ref in refs if (vm := self._inventory.vm(ref)) is not None}
 
         async def work(task: Task) -> None:
@@ -274,8 +274,9 @@ class Actions:
                 raise NotFound(f"{ref} is not there any more", object_name=str(ref))
             self._identity.set_group(self._identity.seen(vm), group)
             self._inventory.apply(Changed((replace(vm, group=group),)))
-            if Capability.TAG in connection.capabilities and isinstance(connection.driver, Tags):
-                await self._audited(task, ref, "group", vm.group, group, connection.driver.tag(ref, {"group": group}))
+            driver = connection.driver
+            if Capability.TAG in connection.capabilities and isinstance(driver, Tags):
+                await self._audited(task, ref, "group", vm.group, group, driver.tag(ref, {"group": group}))
             else:
                 task.note(f"{vm.name}: kept here only, not as a tag at {connection.name}")
                 await self._audit.record("group", ref, vm.group, group, "ok", who=task.who)

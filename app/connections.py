@@ -150,8 +150,12 @@ class Connections:
         *,
         read_only: bool = False,
         production: bool = False,
+        local: bool = False,
     ) -> Connection:
-        """Save a connection and start it. Raises Conflict for a taken name, Invalid for settings that cannot be."""
+        """Save a connection and start it. Raises Conflict for a taken name, Invalid for settings that cannot be.
+
+        `local`: its secrets belong to a server that Causeway itself runs on this machine.
+        """
         driver_class = registry.load(kind)
         if name in self._connections:
             raise Conflict(f"there is a connection {name!r} already", cure="choose another name", field="name")
@@ -171,7 +175,7 @@ class Connections:
         self._connections[name] = connection
         try:
             for key, value in secrets.items():
-                await self._secrets.put(name, key, value)
+                await self._secrets.put(name, key, value, local=local)
             await self._store.save_connection(_to_row(connection))
         except BaseException:
             del self._connections[name]

@@ -67,6 +67,13 @@ class Connection:
     listed: bool = False
     """Every scope was listed once since it became ready."""
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is something to show: it was listed, or it said why not."""
+        if self.state == ConnectionState.READY:
+            return self.listed
+        return bool(self.error) or self.state not in (ConnectionState.IDLE, ConnectionState.CONNECTING)
+
 
 def sort_error(error: BaseException) -> ConnectionState:
     """Which state an error leads to."""
@@ -274,6 +281,7 @@ class Link:
         await self.list_scopes(driver.scopes())
         self.connection.listed = True
         self._complete(self.connection)
+        self._report(self.connection)
         while True:
             period = SLOW_POLL_S if watched else POLL_S
             scopes = [scope for scope in driver.scopes() if not watched or not scope.kinds & EVENTED]

@@ -6,12 +6,14 @@ import logging
 import logging.handlers
 import os
 import re
+from io import TextIOWrapper
 from pathlib import Path
+
+from app import redaction
 
 NAME = "causeway.log"
 SIZE = 5 * 2**20
 KEPT = 3
-HIDDEN = "[hidden]"
 
 _WORDS = r"(?:passw(?:or)?d|passphrase|passwd|secret(?:[_-]?(?:access[_-]?)?key)?|token|api[_-]?key|private[_-]?key)"
 _PATTERNS = (
@@ -21,22 +23,13 @@ _PATTERNS = (
     re.compile(r"(\w+://[^\s/:@]+:)[^\s/@]+(?=@)"),
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?=-----END)"),
 )
-_known: set[str] = set()
-
-
-def hide(secret: str) -> None:
-    """Never let this value into a log, wherever it turns up. Very short ones would hide half of the text."""
-    if len(secret) >= 6:
-        _known.add(secret)
 
 
 def redact(text: str) -> str:
-    """`text` without what looks like a secret, or is known to be one."""
-    for secret in _known:
-        if secret in text:
-            text = text.replace(secret, HIDDEN)
+    """`text` without the secrets that are known, and without what looks like one (a password in a definition)."""
+    text = redaction.redact(text)
     for pattern in _PATTERNS:
-        text = pattern.sub(rf"\1{HIDDEN}", text)
+        text = pattern.sub(rf"\1{redaction.MASK}", text)
     return text
 
 
@@ -50,12 +43,12 @@ class Redacting(logging.Formatter):
 def start(home: Path, level: int = logging.INFO) -> logging.Handler:
     """Log to <home>/causeway.log. Returns the handler; `stop` takes it away again."""
     path = home / NAME
-    os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-    handler = _Private(path, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8", delay=True)
+    redaction.guard_logs()
+    handler = _Private(path, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8")
     handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
-    root.setLevel(min(root.level, level) if root.handlers[:-1] else level)
+    root.setLevel(level)
     for noisy in ("asyncio", "boto3", "botocore", "urllib3", "asyncssh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return handler
@@ -69,8 +62,6 @@ def stop(handler: logging.Handler) -> None:
 class _Private(logging.handlers.RotatingFileHandler):
     """A log that only its owner can read, also after a rotation."""
 
-    def _open(self):  # type: ignore[no-untyped-def]
-        def opener(path: str, flags: int) -> int:
-            return os.open(path, flags, 0o600)
-
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=opener)
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding)

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from app.inventory import Delta, Inventory
-from app.tasks import ENDED, Task, Tasks
+from app.tasks import ENDED, Task, Tasks, TaskState
 from backends.errors import BackendError
 from backends.model import Object, Ref
 
@@ -93,4 +93,4 @@ def _row(task: Task) -> dict[str, object]:
 
 def interrupted(task: Task) -> bool:
     """Whether an earlier owner ended in the middle of this task."""
-    return task.state not in ENDED
+    return task.state not in ENDED | {TaskState.UNKNOWN, TaskState.INTERRUPTED}

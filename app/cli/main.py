@@ -1,0 +1,253 @@
+"""The command line's words: options in, a request to the services out. Imports nothing heavy until a verb runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.printer import (
+    Printer,
+    show_connections,
+    show_fields,
+    show_findings,
+    show_move,
+    show_objects,
+    show_plan,
+    show_tasks,
+)
+
+Row = dict[str, Any]
+Show = Callable[[Any, Row], None]
+StartWindow = Callable[[Path, "Path | None", "int | None", "Path | None"], int]
+
+app = typer.Typer(
+    name="causeway",
+    help="One tree over all your virtual machines. Without a verb: the window.",
+    add_completion=False,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Offline = Annotated[bool, typer.Option("--offline", help="From the store, without asking any server.")]
+Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="connection/name or connection/id")]
+AnRef = Annotated[str, typer.Argument(metavar="REF", help="connection/name or connection/id")]
+Target = Annotated[str, typer.Option("--to", metavar="TARGET", help="A connection, host or zone.")]
+AMode = Annotated[str | None, typer.Option("--mode", help="live, warm or cold; else the best that is possible.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Leave the source as it is.")]
+Map = Annotated[list[str] | None, typer.Option("--map", metavar="network=A:B", help="Which network becomes which.")]
+Storage = Annotated[str, typer.Option("--storage", metavar="P", help="The target's pool.")]
+Flavor = Annotated[str, typer.Option("--flavor", metavar="F", help="The target's flavor.")]
+
+
+def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_key_file: Path | None) -> int:
+    """Replaced by the composition root, which alone knows the window."""
+    raise NotImplementedError
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    home: Annotated[str | None, typer.Option("--home", envvar="CAUSEWAY_HOME", help="The data folder.")] = None,
+    vault_key_file: Annotated[Path | None, typer.Option(help="Opens the vault of secrets.")] = None,
+    screenshot: Annotated[Path | None, typer.Option(metavar="PATH", help="Write a picture of the window and end.")] = None,
+    demo: Annotated[int | None, typer.Option(metavar="[N]", help="Open with a demo connection of N VMs.")] = None,
+) -> None:
+    from app.paths import home as folder
+
+    context.obj = {"home": folder(home), "key": vault_key_file}
+    if context.invoked_subcommand is None:
+        raise typer.Exit(start_window(context.obj["home"], screenshot, demo, vault_key_file))
+
+
+def ask(context: typer.Context, verb: str, args: Row, *, as_json: bool = False, show: Show | None = None) -> None:
+    """Run a verb and end with its exit code."""
+    from app.cli.channel import run
+
+    printer = Printer(as_json, show)
+    request = {"verb": verb, "args": args}
+    try:
+        work = run(context.obj["home"], request, printer, vault_key_file=context.obj["key"], prompt=_passphrase())
+        code = asyncio.run(work, debug=bool(os.environ.get("CAUSEWAY_ASYNCIO_DEBUG")))
+    except KeyboardInterrupt:
+        code = 1
+    finally:
+        printer.close()
+    raise typer.Exit(code)
+
+
+@app.command()
+def connections(context: typer.Context, as_json: Json = False) -> None:
+    """List the saved connections and how they are."""
+    ask(context, "connections", {}, as_json=as_json, show=show_connections)
+
+
+@app.command()
+def connect(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="libvirt, ec2, libcloud, demo, ...")],
+    name: Annotated[str, typer.Argument(help="What it is called here.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    secret_file: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A secret, from a file.")] = None,
+    secret_env: Annotated[list[str] | None, typer.Option(metavar="NAME=VAR", help="From the environment.")] = None,
+    secret_stdin: Annotated[str | None, typer.Option(metavar="NAME", help="From standard input.")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Never change anything there.")] = False,
+    production: Annotated[bool, typer.Option("--production", help="Marked in colour.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a connection and add it; a secret is never given as an option's value."""
+    from app.cli.inputs import pairs, read_secrets
+
+    args = {
+        "kind": kind,
+        "name": name,
+        "settings": pairs(settings or [], "--set"),
+        "secrets": read_secrets(secret_file or [], secret_env or [], secret_stdin),
+        "read_only": read_only,
+        "production": production,
+    }
+    ask(context, "connect", args, as_json=as_json, show=show_findings)
+
+
+@app.command()
+def disconnect(context: typer.Context, name: str, as_json: Json = False) -> None:
+    """Forget a connection. Nothing happens to its VMs."""
+    ask(context, "disconnect", {"name": name}, as_json=as_json)
+
+
+@app.command()
+def ls(
+    context: typer.Context,
+    query: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]", help="web state:running cpu>80 ...")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """List VMs and hosts, all or what a query matches."""
+    ask(context, "ls", {"query": " ".join(query or []), "offline": offline}, as_json=as_json, show=show_objects)
+
+
+@app.command()
+def show(context: typer.Context, ref: AnRef, offline: Offline = False, as_json: Json = False) -> None:
+    """Show everything about one object."""
+    ask(context, "show", {"ref": ref, "offline": offline}, as_json=as_json, show=show_fields)
+
+
+def _power(name: str, words: str) -> None:
+    def command(context: typer.Context, refs: Refs, as_json: Json = False) -> None:
+        ask(context, name, {"refs": refs}, as_json=as_json)
+
+    app.command(name, help=words)(command)
+
+
+_power("start", "Start VMs.")
+_power("shutdown", "Ask the guests to shut down.")
+_power("stop", "Force VMs off.")
+_power("reboot", "Reboot VMs.")
+_power("pause", "Pause VMs.")
+_power("resume", "Let paused VMs go on.")
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    refs: Refs,
+    disks: Annotated[bool, typer.Option("--disks", help="Their disks too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete VMs, with or without their disks."""
+    if not yes:
+        from app.cli.inputs import confirm
+
+        confirm(f"Delete {', '.join(refs)} {'with all disks' if disks else 'and keep the disks'}?")
+    ask(context, "delete", {"refs": refs, "disks": disks}, as_json=as_json)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    ref: AnRef,
+    to: Target,
+    mode: AMode = None,
+    copy: Copy = False,
+    maps: Map = None,
+    storage: Storage = "",
+    flavor: Flavor = "",
+    as_json: Json = False,
+) -> None:
+    """Say what a move would do, and what stands in its way. Nothing is touched."""
+    ask(context, "plan", _plan_args(ref, to, mode, copy, maps, storage, flavor), as_json=as_json, show=show_plan)
+
+
+@app.command()
+def move(
+    context: typer.Context,
+    ref: AnRef,
+    to: Target,
+    mode: AMode = None,
+    copy: Copy = False,
+    maps: Map = None,
+    storage: Storage = "",
+    flavor: Flavor = "",
+    as_json: Json = False,
+) -> None:
+    """Move a VM to another connection, host or zone. Ctrl+C takes it back."""
+    ask(context, "move", _plan_args(ref, to, mode, copy, maps, storage, flavor), as_json=as_json, show=show_move)
+
+
+@app.command()
+def tasks(context: typer.Context, as_json: Json = False) -> None:
+    """List what was done, newest first."""
+    ask(context, "tasks", {}, as_json=as_json, show=show_tasks)
+
+
+@app.command()
+def undo(context: typer.Context, task: str, as_json: Json = False) -> None:
+    """Take a task back, where that is possible."""
+    ask(context, "undo", {"task": task}, as_json=as_json)
+
+
+@app.command()
+def capabilities(
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table for the documentation.")] = False,
+) -> None:
+    """Say what each kind of connection can do."""
+    from app.cli.matrix import show_matrix
+
+    show_matrix(as_json=as_json, markdown=markdown)
+
+
+@app.command()
+def playground(
+    context: typer.Context,
+    action: Annotated[str, typer.Argument(metavar="up|down|status")],
+    as_json: Json = False,
+) -> None:
+    """Real KVM hosts and a cloud on this machine, to try things on."""
+    from app.cli.playground import playground as act
+
+    raise typer.Exit(act(context.obj["home"], action, as_json=as_json, key=context.obj["key"]))
+
+
+def _plan_args(
+    ref: str, to: str, mode: str | None, copy: bool, maps: list[str] | None, storage: str, flavor: str
+) -> Row:
+    if mode not in (None, "live", "warm", "cold"):
+        raise typer.BadParameter(f"{mode!r} is not live, warm or cold", param_hint="--mode")
+    return {"ref": ref, "to": to, "mode": mode, "copy": copy, "map": maps or [], "storage": storage, "flavor": flavor}
+
+
+def _passphrase() -> Any:
+    """Asks for the vault's passphrase on the terminal; None where there is none."""
+    if not sys.stdin.isatty():
+        return None
+    from app.cli.inputs import ask_passphrase
+
+    return ask_passphrase

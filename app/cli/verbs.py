@@ -1,0 +1,324 @@
+"""The verbs: each an async generator over the services, run by the caller's process or by the folder's owner.
+
+It yields plain dicts: `{"type": "note"|"warning"|"progress", ...}` on the way and one `{"type": "result", ...}` at
+the end, whose `ok` False means exit code 1. What it raises becomes `{"type": "error", ...}` in `serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from typing import Any
+
+from app.cli import shapes
+from app.cli.refs import Usage, find, find_target, find_vm
+from app.migration import Planned
+from app.migration.plan import Mapping, Mode
+from app.services import Services
+from app.tasks import Task, TaskState
+from backends.driver import Describes
+from backends.errors import BackendError
+from backends.model import Kind, Level, PowerAction
+
+log = logging.getLogger(__name__)
+Row = dict[str, Any]
+Verb = Callable[[Services, Row], AsyncIterator[Row]]
+
+DEADLINE_S = 10.0
+"""How long a read waits for connections that have not answered yet."""
+TICK_S = 0.2
+PART = 50
+"""Rows per message; a task with a long log makes a long row."""
+SHOWN = frozenset({Kind.VM, Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER, Kind.TEMPLATE})
+POWER = {
+    "start": PowerAction.START,
+    "shutdown": PowerAction.SHUTDOWN,
+    "stop": PowerAction.OFF,
+    "reboot": PowerAction.REBOOT,
+    "pause": PowerAction.PAUSE,
+    "resume": PowerAction.RESUME,
+}
+
+
+async def serve(services: Services, request: Row) -> AsyncGenerator[Row, None]:
+    """Run the verb that a request names. Never raises but when it is cancelled: errors are its last dict."""
+    try:
+        verb = VERBS.get(str(request.get("verb")))
+        if verb is None:
+            raise Usage(f"there is no verb {request.get('verb')!r}")
+        async for row in verb(services, dict(request.get("args") or {})):
+            for part in _parts(row):
+                yield part
+    except BackendError as error:
+        yield _error(error)
+    except Exception as error:
+        log.exception("%s", request.get("verb"))
+        yield {"type": "error", "exit": 1, "message": f"{type(error).__name__}: {error}", "cure": "", "candidates": []}
+
+
+async def connections(services: Services, args: Row) -> AsyncIterator[Row]:
+    await _settled(services, None)
+    yield _result(data=[shapes.of_connection(connection) for connection in services.connections.all()])
+
+
+async def connect(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Check, then add: with a red finding nothing is saved."""
+    kind, name, settings, secrets = args["kind"], args["name"], args["settings"], args["secrets"]
+    if services.connections.get(name) is not None:
+        raise Usage(f"there is a connection {name!r} already", cure=f"choose another name, or: disconnect {name}")
+    findings = await services.connections.check(kind, name, settings, secrets)
+    rows = [shapes.of_finding(finding) for finding in findings]
+    if any(finding.level == Level.RED for finding in findings):
+        yield _result(ok=False, data={"added": False, "findings": rows}, message=f"{name} was not added")
+        return
+    flags = {flag: bool(args.get(flag)) for flag in ("read_only", "production", "local")}
+    connection = await services.connections.add(kind, name, settings, secrets, **flags)
+    await services.audit.record("connect", name, "", kind, "ok", who=services.who)
+    await _settled(services, {name})
+    row = {"added": True, "findings": rows, **shapes.of_connection(connection)}
+    yield _result(data=row, message=f"{name} was added: {connection.state}")
+
+
+async def disconnect(services: Services, args: Row) -> AsyncIterator[Row]:
+    name = args["name"]
+    if services.connections.get(name) is None:
+        raise Usage(f"there is no connection {name!r}", candidates=[item.name for item in services.connections.all()])
+    await services.connections.forget(name)
+    await services.audit.record("disconnect", name, "", "", "ok", who=services.who)
+    yield _result(data={"name": name}, message=f"{name} is forgotten; nothing happened to its VMs")
+
+
+async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
+    if not args.get("offline"):
+        for warning in await _settled(services, None):
+            yield warning
+    wanted = services.search.match(args.get("query") or "")
+    found = [item for item in services.inventory if item.ref.kind in SHOWN and (wanted is None or item.ref in wanted)]
+    found.sort(key=lambda item: (item.ref.connection, item.ref.kind != Kind.HOST, item.ref.kind, item.name))
+    yield _result(data=[shapes.of_object(item, services.identity) for item in found])
+
+
+async def show(services: Services, args: Row) -> AsyncIterator[Row]:
+    offline = bool(args.get("offline"))
+    if not offline:
+        for warning in await _settled(services, {args["ref"].partition("/")[0]}):
+            yield warning
+    ref = find(args["ref"], services.inventory)
+    item = services.inventory.get(ref)
+    if item is None or (getattr(item, "detailed", True) is False):
+        item = await services.store.load_body(ref) or item
+    if item is None:
+        raise Usage(f"there is no {args['ref']!r}")
+    text = ""
+    connection = services.connections.get(ref.connection)
+    driver = connection.driver if connection is not None and not offline else None
+    if isinstance(driver, Describes):
+        try:
+            text = await driver.describe(ref)
+        except BackendError as error:
+            yield _warning(f"{item.name}: {error}")
+    yield _result(data=shapes.of_details(item, services.identity, text))
+
+
+def power(name: str) -> Verb:
+    """The verb that does one power action to all its VMs."""
+
+    async def verb(services: Services, args: Row) -> AsyncIterator[Row]:
+        await _settled(services, {text.partition("/")[0] for text in args["refs"]})
+        refs = [find_vm(text, services.inventory) for text in args["refs"]]
+        async for row in _all_of(services, services.actions.power(refs, POWER[name])):
+            yield row
+
+    return verb
+
+
+async def delete(services: Services, args: Row) -> AsyncIterator[Row]:
+    await _settled(services, {text.partition("/")[0] for text in args["refs"]})
+    refs = [find_vm(text, services.inventory) for text in args["refs"]]
+    async for row in _all_of(services, services.actions.delete(refs, bool(args.get("disks")))):
+        yield row
+
+
+async def plan(services: Services, args: Row) -> AsyncIterator[Row]:
+    planned = await _planned(services, args)
+    yield _result(data=shapes.of_plan(planned.plan, planned.verdict, planned.stages, planned.steps))
+
+
+async def move(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Plan, run, follow. A red finding ends it before anything is touched."""
+    planned = await _planned(services, args)
+    row = shapes.of_plan(planned.plan, planned.verdict, planned.stages, planned.steps)
+    if not planned.verdict.allowed:
+        red = next(finding for finding in planned.verdict.findings if finding.level == Level.RED)
+        data = {"ok": False, "error": red.message, "cure": red.cure, "plan": row}
+        yield _result(ok=False, data=data, message=red.message, cure=red.cure)
+        return
+    yield {"type": "plan", "data": row}
+    began = asyncio.get_running_loop().time()
+    task = services.migrations.start(planned)
+    yield {"type": "task", "task": task.id}
+    async for progress in _followed(services, task):
+        yield progress
+    ok = task.state == TaskState.DONE
+    data = shapes.of_move(task, ok, asyncio.get_running_loop().time() - began)
+    yield _result(ok=ok, data=data, message=task.error or "done", cure=task.cure)
+
+
+async def tasks(services: Services, args: Row) -> AsyncIterator[Row]:
+    await services.recovered()
+    yield _result(data=[shapes.of_task(task) for task in services.tasks.all()])
+
+
+async def undo(services: Services, args: Row) -> AsyncIterator[Row]:
+    await services.recovered()
+    await _settled(services, None)
+    before = services.tasks.get(args["task"])
+    if before is None:
+        raise Usage(f"there is no task {args['task']!r}", cure="see: causeway tasks")
+    task = services.tasks.undo(before.id)
+    if task is None:
+        raise Usage(f"{before.title} cannot be undone", cure="its time is over, or there was nothing to take back")
+    async for row in _all_of(services, [task]):
+        yield row
+
+
+async def cancel(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Ask a task to end; it ends when what it made is tidied away."""
+    services.tasks.cancel(args["task"])
+    yield _result()
+
+
+async def show_window(services: Services, args: Row) -> AsyncIterator[Row]:
+    """A second start of the window: the first one comes to the front."""
+    yield _result(ok=services.bring_to_front())
+
+
+VERBS: dict[str, Verb] = {
+    "connections": connections,
+    "connect": connect,
+    "disconnect": disconnect,
+    "ls": ls,
+    "show": show,
+    **{name: power(name) for name in POWER},
+    "delete": delete,
+    "plan": plan,
+    "move": move,
+    "tasks": tasks,
+    "undo": undo,
+    "cancel": cancel,
+    "raise": show_window,
+}
+
+
+async def _planned(services: Services, args: Row) -> Planned:
+    names = {args["ref"].partition("/")[0], args["to"].partition("/")[0]}
+    await _settled(services, names)
+    vm = find_vm(args["ref"], services.inventory)
+    to = find_target(args["to"], services.inventory, services.connections)
+    networks = []
+    for text in args.get("map") or ():
+        what, equals, pair = text.partition("=")
+        old, colon, new = pair.partition(":")
+        if what != "network" or not equals or not colon or not new:
+            raise Usage(f"--map {text!r} is not understood", cure="write network=SOURCE:TARGET")
+        networks.append((old, new))
+    mapping = Mapping(networks=tuple(networks), storage=args.get("storage") or "", flavor=args.get("flavor") or "")
+    mode = Mode(args["mode"]) if args.get("mode") else None
+    return await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping)
+
+
+async def _all_of(services: Services, started: list[Task]) -> AsyncIterator[Row]:
+    """Follow tasks until all are at rest; ok where all are done."""
+    for task in started:
+        yield {"type": "task", "task": task.id}
+    for task in started:
+        async for row in _followed(services, task):
+            yield row
+        if task.state != TaskState.DONE:
+            yield _warning(f"{task.title}: {task.error or task.state}", cure=task.cure)
+    ok = all(task.state == TaskState.DONE for task in started)
+    rows = [
+        {"task": task.id, "title": task.title, "state": task.state.value, "error": task.error, "cure": task.cure}
+        for task in started
+    ]
+    failed = sum(task.state != TaskState.DONE for task in started)
+    yield _result(ok=ok, data={"ok": ok, "tasks": rows}, message="done" if ok else f"{failed} of {len(rows)} failed")
+
+
+async def _followed(services: Services, task: Task) -> AsyncIterator[Row]:
+    """A task's progress, a few times a second while it changes, until it is at rest."""
+    changed = asyncio.Event()
+
+    def on_change(other: Task) -> None:
+        if other is task:
+            changed.set()
+
+    stop = services.tasks.subscribe(on_change)
+    try:
+        waiting = asyncio.ensure_future(services.tasks.wait(task))
+        while not waiting.done():
+            yield shapes.of_progress(task)
+            changed.clear()
+            await asyncio.wait({waiting}, timeout=TICK_S)
+            if not changed.is_set() and not waiting.done():
+                woken = asyncio.ensure_future(changed.wait())
+                await asyncio.wait({waiting, woken}, return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+        yield shapes.of_progress(task)
+    finally:
+        waiting.cancel()
+        stop()
+
+
+async def _settled(services: Services, names: Collection[str] | None) -> list[Row]:
+    """Wait until these connections (None: all) have been listed or have said why not. Returns what is missing."""
+    asked = [item for item in services.connections.all() if names is None or item.name in names]
+
+    def open_ones() -> list[str]:
+        return [connection.name for connection in asked if not connection.answered]
+
+    changed = asyncio.Event()
+    stop = services.connections.subscribe(lambda connection: changed.set())
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while open_ones():
+                changed.clear()
+                await changed.wait()
+    except TimeoutError:
+        pass
+    finally:
+        stop()
+    late = [_warning(f"{name} has not answered yet; what is shown of it may be old") for name in open_ones()]
+    wrong = [_warning(f"{item.name}: {item.error}", cure=item.cure) for item in asked if item.error]
+    return late + wrong
+
+
+def _parts(row: Row) -> Iterator[Row]:
+    """A result with a long list goes in parts: a message between two processes has a limited length."""
+    if row["type"] != "result":
+        yield row
+    elif not isinstance(row["data"], list):
+        yield {**row, "gathered": False}
+    else:
+        for start in range(0, len(row["data"]), PART):
+            yield {"type": "rows", "data": row["data"][start : start + PART]}
+        yield {**row, "data": None, "gathered": True}
+
+
+def _result(*, ok: bool = True, data: object = None, message: str = "", cure: str = "") -> Row:
+    return {"type": "result", "ok": ok, "data": data, "message": message, "cure": cure}
+
+
+def _warning(message: str, cure: str = "") -> Row:
+    return {"type": "warning", "message": message, "cure": cure}
+
+
+def _error(error: BackendError) -> Row:
+    return {
+        "type": "error",
+        "exit": 2 if isinstance(error, Usage) else 1,
+        "message": error.message,
+        "cure": error.cure,
+        "candidates": list(getattr(error, "candidates", ())),
+    }

@@ -1,0 +1,184 @@
+"""The program without a screen, put together: what window, command line and tests work with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app import logs
+from app.actions import Actions
+from app.awake import Awake
+from app.connections import Connections
+from app.events import Events
+from app.inventory import Inventory
+from app.recorder import Recorder, interrupted
+from app.search import Search
+from app.tasks import Task, Tasks, TaskState
+from backends.model import Level, now
+
+if TYPE_CHECKING:
+    from app.audit import Audit
+    from app.identity import Identity
+    from app.migration import Migrations
+    from app.secrets import Prompt, Secrets
+    from app.store import Store
+
+log = logging.getLogger(__name__)
+TASKS_KEPT = 200
+
+
+class Services:
+    """Everything of one data folder. Made by `open`, on the loop that it then lives on; ended by `close`."""
+
+    def __init__(self, home: Path, store: Store, identity: Identity, secrets: Secrets, audit: Audit) -> None:
+        self.home = home
+        self.store = store
+        self.identity = identity
+        self.secrets = secrets
+        self.audit = audit
+        self.events = Events()
+        self.inventory = Inventory()
+        self.tasks = Tasks()
+        self.connections = Connections(self.inventory, store, identity, secrets, self.events)
+        self.search = Search(self.inventory)
+        self.who = audit.who
+        self.migrations = _migrations(self)
+        self.actions = Actions(
+            self.inventory,
+            self.connections,
+            self.tasks,
+            identity,
+            audit,
+            self.events,
+            who=self.who,
+            fenced=getattr(self.migrations, "fenced", lambda ref: ""),
+        )
+        self._recorder: Recorder | None = None
+        self._awake = Awake(self.tasks)
+        self._log = logs.start(home)
+        self._closed = False
+        self._told: dict[str, TaskState] = {}
+        self._recovery: asyncio.Task[None] | None = None
+        self.on_front: Callable[[], None] | None = None
+        """What brings the window to the front; the window sets it."""
+
+    def bring_to_front(self) -> bool:
+        """Show the window. False where there is none."""
+        if self.on_front is not None:
+            self.on_front()
+        return self.on_front is not None
+
+    async def recovered(self) -> None:
+        """Until it is known what earlier migrations left."""
+        if self._recovery is not None:
+            await asyncio.wait({self._recovery})
+
+    @classmethod
+    async def open(
+        cls,
+        home: Path,
+        *,
+        connect: bool = True,
+        vault_key_file: Path | None = None,
+        prompt: Prompt | None = None,
+    ) -> Services:
+        """Open the data folder: the last known picture at once, the connections after it.
+
+        Parameters: `connect` False leaves every connection idle (offline); `vault_key_file` and `prompt` open the
+        vault of secrets where there is no keyring. Raises what Store.open raises.
+        """
+        from app.audit import Audit
+        from app.identity import Identity
+        from app.secrets import Secrets
+        from app.store import Store
+
+        store = await Store.open(home)
+        try:
+            identity = await Identity.open(store)
+            services = cls(home, store, identity, Secrets(home, key_file=vault_key_file, prompt=prompt), Audit(store))
+        except BaseException:
+            await store.close()
+            raise
+        await services._restore(adopt=connect)
+        if connect:
+            services.connections.start()
+            services._recovery = asyncio.create_task(services._recover(), name="recovery")
+        return services
+
+    async def close(self) -> None:
+        """End it in order: what asks, what runs, what writes, the store. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.wait({self._recovery})
+        await self.tasks.close()
+        self._awake.close()
+        await self.actions.close()
+        await self.connections.close()
+        self.search.close()
+        if self._recorder is not None:
+            await self._recorder.close()
+        await self.identity.close()
+        self.secrets.close()
+        await self.store.close()
+        logs.stop(self._log)
+
+    async def _restore(self, *, adopt: bool) -> None:
+        """The last known picture and the earlier tasks, from the store.
+
+        `adopt`: we own the folder, so whatever was running then is not running now.
+        """
+        from app.store import codec
+
+        for finding in self.store.findings:
+            self.events.add(finding.message, level=finding.level)
+        await self.connections.load()
+        names = {connection.name for connection in self.connections.all()}
+        objects = await self.store.load_objects()
+        self.inventory.restore(item for item in objects if item.ref.connection in names)
+        for row in await self.store.tasks(TASKS_KEPT):
+            try:
+                task = codec.decode(Task, row)
+            except ValueError as error:
+                log.warning("a stored task cannot be read: %s", error)
+                continue
+            if adopt and interrupted(task):
+                task.state = TaskState.INTERRUPTED
+                task.error = "Causeway ended in the middle of it"
+                task.ended = now()
+            self.tasks.adopt(task)
+        self.identity.follow(self.inventory)
+        self._recorder = Recorder(self.inventory, self.tasks, self.store)
+        self._told = {task.id: task.state for task in self.tasks.all()}
+        self.tasks.subscribe(self._on_task)
+
+    async def _recover(self) -> None:
+        """Let the migrations that an earlier run left say what they found."""
+        try:
+            for task in await self.migrations.recover():
+                self.events.add(f"{task.title}: {task.error or task.state.value}", level=Level.AMBER, ref=task.ref)
+        except Exception as error:
+            log.exception("recovery")
+            self.events.add(f"earlier migrations could not be looked at: {error}", level=Level.RED)
+
+    def _on_task(self, task: Task) -> None:
+        """One event when a migration begins and one when it is at rest; actions tell their own."""
+        before, self._told[task.id] = self._told.get(task.id), task.state
+        if before == task.state or task.kind not in ("move", "copy", "undo"):
+            return
+        if task.state == TaskState.RUNNING and before != TaskState.PAUSED:
+            self.events.add(f"{task.title}: started", ref=task.ref)
+        elif not task.active:
+            level = Level.INFO if task.state == TaskState.DONE else Level.RED
+            self.events.add(f"{task.title}: {task.error or task.state.value}", level=level, ref=task.target or task.ref)
+
+
+def _migrations(services: Services) -> Migrations:
+    from app.migration import Migrations
+
+    return Migrations(services.inventory, services.connections, services.tasks, services.store, services.identity)
