@@ -1,0 +1,405 @@
+"""The flat rows on the screen, moved through and dragged like a tree."""
+
+from __future__ import annotations
+
+import time
+
+from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import (
+    QContextMenuEvent,
+    QDrag,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDragMoveEvent,
+    QDropEvent,
+    QFocusEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QResizeEvent,
+)
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+
+from backends.model import Kind, Ref
+from widgets import theme
+from widgets.tree.delegate import CHEVRON, SECTION_PX, Delegate
+from widgets.tree.drop import Grip, Holding
+from widgets.tree.forest import Key
+from widgets.tree.grouping import Grouping
+from widgets.tree.live import Live
+from widgets.tree.model import MIME, Rows
+
+HOVER_OPEN_MS = 600
+TYPING_S = 1.0
+Select = QItemSelectionModel.SelectionFlag
+
+
+class View(QTableView):
+    """Keyboard, mouse, selection over resets, and the drag."""
+
+    opened = Signal(object)
+    chosen = Signal(list)
+    hint_clicked = Signal(object)
+    menu_wanted = Signal(QPoint)
+    delete_wanted = Signal()
+    shown_changed = Signal()
+
+    def __init__(self, rows: Rows, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.rows = rows
+        self.live = Live(rows, rows.services)
+        self.holding: Holding | None = None
+        self.hovered = -1
+        self.cut: frozenset[Ref] = frozenset()
+        self._grip: Grip | None = None
+        self._typed, self._typed_at = "", 0.0
+        self._kept: tuple[set[int], int | None, int] | None = None
+        self._word = ""
+        self._tall: set[int] = set()
+        self._hover_timer = QTimer(self, singleShot=True, interval=HOVER_OPEN_MS)
+        self._hover_timer.timeout.connect(self._open_hovered)
+        self._set_up()
+        rows.visible = self.visible_rows
+        self.setModel(rows)
+        self.painter = Delegate(self)
+        self.setItemDelegate(self.painter)
+        rows.about_to_sync.connect(self._keep)
+        rows.synced.connect(self._put_back)
+        rows.modelReset.connect(self._size_sections)
+        self.selectionModel().selectionChanged.connect(lambda *_: self.chosen.emit(self.selected()))
+        self.verticalScrollBar().valueChanged.connect(lambda _: self.shown_changed.emit())
+        self._size_sections()
+
+    def _set_up(self) -> None:
+        self.horizontalHeader().hide()
+        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.horizontalHeader().setMinimumSectionSize(1)
+        header = self.verticalHeader()
+        header.hide()
+        header.setMinimumSectionSize(1)
+        header.setDefaultSectionSize(theme.ROW_PX)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setCornerButtonEnabled(False)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QTableView.Shape.NoFrame)
+        self.setMouseTracking(True)
+        self.setDragEnabled(True)
+        self.setAcceptDrops(True)
+        self.setDropIndicatorShown(False)
+        self.setDragDropMode(QAbstractItemView.DragDropMode.DragDrop)
+        self.setAutoScrollMargin(24)
+        self.setWordWrap(False)
+        self.setAccessibleName("Virtual machines")
+        self.setAccessibleDescription("A tree. Left and right close and open a row, Enter opens its details.")
+
+    @property
+    def tells_place(self) -> bool:
+        """Whether VM rows say where they are, because the tree does not."""
+        return self.rows.planting.grouping != Grouping.PLACE
+
+    def visible_rows(self) -> range:
+        """The rows on the screen."""
+        first = self.rowAt(0)
+        if first < 0:
+            return range(0)
+        last = self.rowAt(self.viewport().height() - 1)
+        return range(first, (last if last >= 0 else len(self.rows.rows) - 1) + 1)
+
+    def selected_rows(self) -> list[int]:
+        return sorted(index.row() for index in self.selectionModel().selectedRows())
+
+    def selected(self) -> list[Ref]:
+        """What is selected, from top to bottom, each once."""
+        keys = (self.rows.key(row) for row in self.selected_rows())
+        return list(dict.fromkeys(key for key in keys if isinstance(key, Ref)))
+
+    def go_to(self, key: Key) -> bool:
+        """Make a row current, opening what it stands below. False where it is not known."""
+        forest = self.rows.forest
+        node = forest.node(key)
+        if node is None or not forest.passes(node):
+            return False
+        for above in forest.ancestors(node):
+            forest.set_open(above, True)
+        self.rows.sync()
+        row = self.rows.row(key)
+        if row is None:
+            return False
+        self.setCurrentIndex(self.rows.index(row, 0))
+        self.scrollTo(self.rows.index(row, 0))
+        return True
+
+    def is_held(self, ref: Ref) -> bool:
+        return ref in self.cut or (self.holding is not None and ref in self.holding.refs)
+
+    def set_word(self, word: str) -> None:
+        """The plain word of the search, marked in the names."""
+        self._word = word.casefold()
+        self.viewport().update()
+
+    def word_in(self, name: str) -> tuple[int, int] | None:
+        """Where the searched word is in a name."""
+        at = name.casefold().find(self._word) if self._word else -1
+        return None if at < 0 else (at, at + len(self._word))
+
+    def toggle(self, row: int) -> None:
+        node = self.rows.rows[row]
+        if self.rows.forest.has_children(node):
+            self.rows.set_open(node, not self.rows.forest.is_open(node))
+
+    def edit_row(self, row: int) -> None:
+        """Rename a VM in place."""
+        index = self.rows.index(row, 0)
+        if self.rows.flags(index) & Qt.ItemFlag.ItemIsEditable:
+            self.setCurrentIndex(index)
+            self.edit(index)
+
+    # what Qt asks for
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        row, key = self.currentIndex().row(), event.key()
+        if event.modifiers() & ~(Qt.KeyboardModifier.KeypadModifier | Qt.KeyboardModifier.ShiftModifier) or row < 0:
+            super().keyPressEvent(event)
+        elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
+            self._sideways(row, key == Qt.Key.Key_Right)
+        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.state() != self.State.EditingState:
+            self._activate(row)
+        elif key == Qt.Key.Key_F2:
+            self.edit_row(row)
+        elif key == Qt.Key.Key_Delete:
+            self.delete_wanted.emit()
+        elif key == Qt.Key.Key_Escape and self.cut:
+            self.set_cut(())
+        elif key == Qt.Key.Key_Menu:
+            self.menu_wanted.emit(self.viewport().mapToGlobal(self.visualRect(self.currentIndex()).center()))
+        else:
+            super().keyPressEvent(event)
+
+    def keyboardSearch(self, search: str) -> None:
+        """Typing jumps to the next row whose name begins so."""
+        at = time.monotonic()
+        fresh = at - self._typed_at > TYPING_S
+        self._typed = search.casefold() if fresh else self._typed + search.casefold()
+        self._typed_at = at
+        rows, names, count = self.rows.rows, self.rows.forest.names, len(self.rows.rows)
+        start = max(self.currentIndex().row(), 0) + (1 if len(self._typed) == 1 else 0)
+        for step in range(count):
+            row = (start + step) % count
+            if names[rows[row]].casefold().startswith(self._typed):
+                self.setCurrentIndex(self.rows.index(row, 0))
+                return
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        row = self.rowAt(event.position().toPoint().y())
+        if event.button() == Qt.MouseButton.LeftButton and row >= 0:
+            if self._on_chevron(row, event.position().toPoint().x()):
+                self.toggle(row)
+                return
+            key = self.rows.key(row)
+            if isinstance(key, str) and key.startswith("hint:"):
+                self.hint_clicked.emit(key)
+                return
+        super().mousePressEvent(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        row = self.rowAt(event.position().toPoint().y())
+        if event.button() == Qt.MouseButton.LeftButton and row >= 0:
+            if self._on_chevron(row, event.position().toPoint().x()):
+                self.toggle(row)
+            else:
+                self._activate(row)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        self._hover(self.rowAt(event.position().toPoint().y()))
+        super().mouseMoveEvent(event)
+
+    def leaveEvent(self, event: QEvent) -> None:
+        self._hover(-1)
+        super().leaveEvent(event)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        self.menu_wanted.emit(event.globalPos())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.shown_changed.emit()
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        if not self.currentIndex().isValid() and len(self.rows.rows) > 1:
+            self.selectionModel().setCurrentIndex(self.rows.index(1, 0), Select.NoUpdate)
+
+    # cut, and the drag
+
+    def set_cut(self, refs: tuple[Ref, ...] | list[Ref]) -> None:
+        """Mark VMs as cut: paste moves them."""
+        self.cut = frozenset(refs)
+        self.viewport().update()
+
+    def startDrag(self, actions: Qt.DropAction) -> None:
+        refs = self.rows.vms(self.selected_rows())
+        if refs:
+            drag = self.hold(refs)
+            drag.exec(Qt.DropAction.MoveAction | Qt.DropAction.CopyAction, Qt.DropAction.MoveAction)
+            self.let_go()
+
+    def hold(self, refs: list[Ref]) -> QDrag:
+        """Take VMs in the hand. `let_go` ends it."""
+        drag = QDrag(self)
+        drag.setMimeData(self.rows.mimeData([self.rows.index(row, 0) for row in self.selected_rows()]))
+        self.holding = Holding(self, refs)
+        self._grip = Grip(self, refs)
+        drag.setPixmap(self._grip.picture())
+        drag.setHotSpot(QPoint(-14, -10))
+        self._grip.begin()
+        return drag
+
+    def let_go(self) -> None:
+        """Nothing is held any more."""
+        self._hover_timer.stop()
+        if self.holding is not None:
+            self.holding.let_go()
+        if self._grip is not None:
+            self._grip.close()
+            self._grip.deleteLater()
+        self.holding = self._grip = None
+        self.viewport().update()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self.holding is not None and event.mimeData().hasFormat(MIME):
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
+        if self.holding is None:
+            event.ignore()
+            return
+        super().dragMoveEvent(event)
+        row = self.rowAt(event.position().toPoint().y())
+        copy = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+        self._hold_over(row, copy)
+        event.setDropAction(Qt.DropAction.CopyAction if copy else Qt.DropAction.MoveAction)
+        event.accept()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        super().dragLeaveEvent(event)
+        if self.holding is not None:
+            self._hold_over(-1, self.holding.copy)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        row = self.rowAt(event.position().toPoint().y())
+        self.stopAutoScroll()
+        self.setState(self.State.NoState)
+        if self.holding is not None and row >= 0:
+            copy = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+            action = Qt.DropAction.CopyAction if copy else Qt.DropAction.MoveAction
+            self.rows.dropMimeData(event.mimeData(), action, -1, -1, self.rows.index(row, 0))
+        event.setDropAction(Qt.DropAction.IgnoreAction)
+        event.accept()
+
+    def _hold_over(self, row: int, copy: bool) -> None:
+        assert self.holding is not None
+        over = self.rows.target(row)
+        changed = (over, copy) != (self.holding.over, self.holding.copy)
+        if over != self.holding.over:
+            self._hover_timer.start()
+        self.holding.over, self.holding.copy = over, copy
+        if changed:
+            if self._grip is not None:
+                self._grip.say(None if over is None else self.holding.judge(over), copy)
+            self.viewport().update()
+
+    def _open_hovered(self) -> None:
+        node = self.holding.over if self.holding is not None else None
+        if node is not None and self.rows.forest.has_children(node) and not self.rows.forest.is_open(node):
+            self.rows.set_open(node, True)
+
+    # inside
+
+    def _on_chevron(self, row: int, x: int) -> bool:
+        node = self.rows.rows[row]
+        key = self.rows.key(row)
+        if not self.rows.forest.has_children(node) or (isinstance(key, str) and key.startswith(("section:", "by:"))):
+            return False
+        left = self.painter.shift(node) + CHEVRON
+        return left - 6 <= x <= left + 17
+
+    def _activate(self, row: int) -> None:
+        key = self.rows.key(row)
+        if isinstance(key, Ref):
+            self.opened.emit(self.rows.place(self.rows.rows[row]) if key.kind != Kind.VM else key)
+        elif isinstance(key, str) and key.startswith("hint:"):
+            self.hint_clicked.emit(key)
+        else:
+            self.toggle(row)
+
+    def _sideways(self, row: int, right: bool) -> None:
+        node, forest = self.rows.rows[row], self.rows.forest
+        if forest.has_children(node) and forest.is_open(node) != right and node not in forest.roots:
+            self.rows.set_open(node, right)
+        elif right and forest.has_children(node) and row + 1 < len(self.rows.rows):
+            self.setCurrentIndex(self.rows.index(row + 1, 0))
+        elif not right:
+            above = next((node for node in forest.ancestors(node) if node not in forest.melted), None)
+            place = None if above is None or above in forest.roots else self.rows.row(forest.keys[above] or "")
+            if place is not None:
+                self.setCurrentIndex(self.rows.index(place, 0))
+
+    def _hover(self, row: int) -> None:
+        if row != self.hovered:
+            old, self.hovered = self.hovered, row
+            for each in (old, row):
+                if each >= 0:
+                    self.viewport().update(self.visualRect(self.rows.index(each, 0)))
+
+    def _keep(self) -> None:
+        """Before the rows change: remember by node what Qt knows by row."""
+        rows = self.rows.rows
+        current = self.currentIndex().row()
+        selected = {rows[row] for row in self.selected_rows() if row < len(rows)}
+        self._kept = (selected, rows[current] if 0 <= current < len(rows) else None, self.verticalScrollBar().value())
+
+    def _put_back(self) -> None:
+        """After the rows changed: selection and place as they were."""
+        self._size_sections()
+        if self._kept is None:
+            return
+        nodes, current, scroll = self._kept
+        self._kept = None
+        if (nodes or current is not None) and not self.currentIndex().isValid():
+            self._select_nodes(nodes, current)
+        self.verticalScrollBar().setValue(scroll)
+        self.shown_changed.emit()
+
+    def _select_nodes(self, nodes: set[int], current: int | None) -> None:
+        selection = QItemSelection()
+        wanted = nodes if current is None else nodes | {current}
+        for row, node in enumerate(self.rows.rows):
+            if node in wanted:
+                index = self.rows.index(row, 0)
+                if node in nodes:
+                    selection.select(index, index)
+                if node == current:
+                    self.selectionModel().setCurrentIndex(index, Select.NoUpdate)
+        self.selectionModel().select(selection, Select.ClearAndSelect)
+
+    def _size_sections(self) -> None:
+        """Section rows are higher. Qt keeps heights by row number, so they are set anew when rows moved."""
+        header = self.verticalHeader()
+        wanted = {row for root in self.rows.forest.roots if (row := self._row_of_root(root)) is not None}
+        for row in self._tall - wanted:
+            if row < len(self.rows.rows):
+                header.resizeSection(row, theme.ROW_PX)
+        for row in wanted:
+            header.resizeSection(row, SECTION_PX)
+        self._tall = wanted
+
+    def _row_of_root(self, root: int) -> int | None:
+        key = self.rows.forest.keys[root]
+        return None if key is None else self.rows.row(key)
