@@ -14,47 +14,26 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TextIO, cast
 
 from app.migration.copy import Copy
 from app.migration.filters import Length, Throttle
-from app.migration.wire import decode
+from app.migration.job import Job
+from app.secrets import read_secrets
+from app.store.codec import decode
 from backends import registry
 from backends.disks import DiskSink, DiskSource
 from backends.driver import Exports, Imports, Settings
 from backends.errors import BackendError, Cancelled, Invalid
-from backends.model import DiskSpec
 
 STOPPED = 3
 LAST_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a mover does: copy `source` to `sink`, or (with `disk_id`) read the written disk back and hash it.
-
-    `secrets` is the number of the inherited descriptor that holds {"source": {...}, "sink": {...}}, -1 for none.
-    `resume` is the offset that the journal knows to be safe; `length` the disk's own length in bytes.
-    """
-
-    source: DiskSpec | None = None
-    source_settings: Mapping[str, str] = field(default_factory=dict)
-    sink: DiskSpec
-    sink_settings: Mapping[str, str] = field(default_factory=dict)
-    disk_id: str = ""
-    length: int = 0
-    resume: int = 0
-    bandwidth_bps: int = 0
-    secrets: int = -1
-
-
-def read_secrets(descriptor: int) -> dict[str, dict[str, str]]:
-    """What the parent wrote into the pipe; it is closed afterwards."""
-    if descriptor < 0:
-        return {}
-    with os.fdopen(descriptor, "r", encoding="utf-8") as pipe:
-        return cast(dict[str, dict[str, str]], json.load(pipe))
+def _settings(values: Mapping[str, str], side: str, secrets: Mapping[str, str]) -> Settings:
+    """One side's settings; the secrets of both come in one pipe, named `side.name`."""
+    own = {name.removeprefix(f"{side}."): value for name, value in secrets.items() if name.startswith(f"{side}.")}
+    return Settings(values, own)
 
 
 class Mover:
@@ -64,9 +43,9 @@ class Mover:
         self._job = job
         self._tell = tell
         self._stop = stop
-        secrets = read_secrets(job.secrets)
-        self._source_settings = Settings(job.source_settings, secrets.get("source", {}))
-        self._sink_settings = Settings(job.sink_settings, secrets.get("sink", {}))
+        secrets = read_secrets(job.secrets) if job.secrets >= 0 else {}
+        self._source_settings = _settings(job.source_settings, "source", secrets)
+        self._sink_settings = _settings(job.sink_settings, "sink", secrets)
 
     def run(self) -> dict[str, Any]:
         """The final event. Raises what source and sink raise."""

@@ -1,0 +1,174 @@
+"""The steps of a live move: the platform moves the VM, and both sides are asked what became of it.
+
+What is seen decides, never what a call returned: a VM that runs on the target is never resumed on the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from app.migration.move import Move, look, power
+from app.migration.plan import Path, Plan
+from app.migration.shield import uninterrupted
+from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, Step
+from app.store import codec
+from app.tasks import TaskState
+from backends.driver import MovesLive
+from backends.errors import BackendError, Conflict, NotFound, OutcomeUnknown, Unsupported
+from backends.model import PowerAction, PowerState, Progress, Ref, Vm
+
+Result = dict[str, Any]
+SETTLE_S = 60.0
+TRANSIENT = frozenset({PowerState.MIGRATING, PowerState.STARTING, PowerState.STOPPING})
+
+
+def _name(plan: Plan) -> str:
+    return plan.spec.name if plan.spec is not None else plan.vm.id
+
+
+def _uuid(plan: Plan) -> str:
+    return plan.spec.uuid if plan.spec is not None else plan.vm.id
+
+
+async def check(move: Move) -> Result:
+    vm = await look(move.source, move.plan.vm)
+    if vm is None:
+        raise NotFound(f"{_name(move.plan)} is not on {move.plan.vm.connection} any more")
+    if vm.state != PowerState.RUNNING:
+        raise Conflict(f"{vm.name} is {vm.state}: only a running VM moves live", cure="move it cold")
+    return {"running": True}
+
+
+async def carry(move: Move) -> Result:
+    """Let the platform move it. However that ends, look where the VM is."""
+    if move.repeated:
+        return await settled(move, None)
+    plan, source = move.plan, move.source
+    if not isinstance(source, MovesLive):
+        raise Unsupported(f"{source.name} cannot move a running VM")
+
+    def progress(value: Progress) -> None:
+        move.progress(COPY, value)
+
+    try:
+        result = await source.move_live(plan.vm, move.target, plan.to, plan.live, progress)
+    except (BackendError, asyncio.CancelledError) as error:
+        move.note(f"the move ended early: {error or 'cancelled'}")
+        return await uninterrupted(settled(move, error))
+    return {
+        "ref": codec.encode(result.target),
+        "seconds": result.seconds,
+        "downtime_s": result.downtime_s,
+        "bytes": result.bytes_sent,
+    }
+
+
+async def both(move: Move) -> tuple[Vm | None, Vm | None]:
+    """The VM on source and target as they are now. Raises Unreachable where one side cannot say."""
+    uuid = _uuid(move.plan)
+    here, there = await asyncio.gather(
+        look(move.source, move.plan.vm, uuid), look(move.target, None, uuid), return_exceptions=True
+    )
+    for found in (here, there):
+        if isinstance(found, BaseException):
+            move.task.state = TaskState.UNKNOWN
+            raise found
+    assert not isinstance(here, BaseException)
+    assert not isinstance(there, BaseException)
+    return here, there
+
+
+async def settled(move: Move, error: BaseException | None) -> Result:
+    """Find out which side has the VM after a move that broke off, and leave it running there alone.
+
+    Returns as the move itself would when the target runs it. Raises `error` (or Conflict) when the source does:
+    it is as it was. Where nothing can be said the task is UNKNOWN and nothing is touched.
+    """
+    name, plan = _name(move.plan), move.plan
+    end = time.monotonic() + SETTLE_S
+    pause = 0.2
+    while True:
+        here, there = await both(move)
+        if there is not None and there.state == PowerState.RUNNING:
+            if here is not None and here.state == PowerState.RUNNING and here.ref != there.ref:
+                move.task.state = TaskState.UNKNOWN
+                raise OutcomeUnknown(
+                    f"{name} runs on {plan.vm.connection} and on {plan.to.connection}: nothing was touched",
+                    cure="switch one of them off by hand, at once: they may write to the same disk",
+                )
+            move.note(f"{name} runs on {plan.to.connection}: going on from there")
+            return {"ref": codec.encode(there.ref), "downtime_s": None}
+        unsure = there is not None or here is None or here.state in TRANSIENT
+        if not unsure or time.monotonic() > end:
+            break
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 2.0)
+    if here is not None and here.state == PowerState.RUNNING:
+        if there is not None:
+            move.note(f"a part of {name} is left on {plan.to.connection} ({there.state})")
+        move.note(f"{name} runs on {plan.vm.connection} as before")
+        raise error or Conflict("the move was interrupted; the VM is where it was", cure="try again")
+    if here is not None and here.state == PowerState.PAUSED and there is None:
+        move.note(f"{name} was left paused on {plan.vm.connection} and is not on {plan.to.connection}: resuming it")
+        await power(move.source, here.ref, PowerAction.RESUME)
+        raise error or Conflict("the move was interrupted; the VM was resumed where it was", cure="try again")
+    move.task.state = TaskState.UNKNOWN
+    states = f"{here.state if here else 'not there'} on {plan.vm.connection}, {there.state if there else 'not there'}"
+    raise OutcomeUnknown(f"{name} is {states} on {plan.to.connection}: nothing was touched", cure="look at both sides")
+
+
+async def confirm(move: Move) -> Result:
+    """Never trust a success alone: the target runs it, and the source does not have it any more."""
+    here, there = await both(move)
+    plan, name = move.plan, _name(move.plan)
+    if there is None or there.state != PowerState.RUNNING:
+        move.task.state = TaskState.UNKNOWN
+        state = there.state if there is not None else "not there"
+        raise OutcomeUnknown(f"{name} is {state} on {plan.to.connection} after its move", cure="look at both sides")
+    if here is not None and here.ref != there.ref:
+        if here.state == PowerState.RUNNING:
+            await settled(move, None)
+        if here.state == PowerState.PAUSED:
+            move.note(f"the old {name} was left paused on {plan.vm.connection}: switching it off, it must never resume")
+            await power(move.source, here.ref, PowerAction.OFF)
+    return {"ref": codec.encode(there.ref), "state": there.state.value}
+
+
+async def identity(move: Move) -> Result:
+    new = codec.decode(Ref, move.journal.record.done["confirm"]["ref"])
+    if move.plan.uid:
+        move.tools.identity.moved(move.plan.uid, move.plan.vm, new)
+        await move.tools.identity.flush()
+    return {}
+
+
+def _moves(plan: Plan) -> str:
+    what = "memory" if plan.path == Path.NONE else "memory and disks"
+    return f"Move {_name(plan)} while it runs: {what} go from {plan.vm.connection} to {plan.to.connection}"
+
+
+STEPS = (
+    Step(
+        name="check",
+        stage=PREPARE,
+        describe=lambda plan: f"Check {_name(plan)} on {plan.vm.connection} and the room on {plan.to.connection}",
+        run=check,
+    ),
+    Step(name="move", stage=COPY, describe=_moves, run=carry, stoppable=True),
+    Step(
+        name="confirm",
+        stage=SWITCH,
+        describe=lambda plan: f"Ask both sides: it runs on {plan.to.connection} and only there",
+        run=confirm,
+        forward=True,
+    ),
+    Step(
+        name="identity",
+        stage=TIDY,
+        describe=lambda plan: "",
+        run=identity,
+        forward=True,
+    ),
+)

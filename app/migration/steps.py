@@ -1,0 +1,33 @@
+"""A step of a move: what it does, in which stage, and how it is taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.migration.move import Move
+from app.migration.plan import Plan
+
+PREPARE, COPY, SWITCH, VERIFY, TIDY = "Prepare", "Copy", "Switch", "Verify", "Tidy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step. `run` and `undo` may be called again after a crash and find their work done.
+
+    `describe(plan)` is its line in the plan; `when(plan)` whether it belongs to this plan at all.
+    `again`: what it made lives only as long as this process, so it is done anew after a crash.
+    `forward`: from here on nothing is taken back any more; errors wait and go on.
+    `stoppable`: a cancel ends it at once; the others are short, and are waited for.
+    """
+
+    name: str
+    stage: str
+    describe: Callable[[Plan], str]
+    run: Callable[[Move], Awaitable[dict[str, Any]]]
+    when: Callable[[Plan], bool] = lambda plan: True
+    undo: Callable[[Move], Awaitable[None]] | None = None
+    again: bool = False
+    forward: bool = False
+    stoppable: bool = False

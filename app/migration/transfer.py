@@ -1,0 +1,141 @@
+"""The bytes of a cold move: one mover per disk, then one that reads the disk back. Used by the cold itinerary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from app.migration.job import Job
+from app.migration.move import Move
+from app.migration.steps import COPY, VERIFY
+from app.store import codec
+from backends.errors import Invalid
+from backends.model import DiskSpec, Progress
+
+Result = dict[str, Any]
+RATE_OVER_S = 5.0
+
+
+class Meter:
+    """Adds the disks of a stage up to one progress with a rate over the last seconds."""
+
+    def __init__(self, move: Move, stage: str, sizes: list[int]) -> None:
+        self._move = move
+        self._stage = stage
+        self._totals = sizes
+        self._done = [0] * len(sizes)
+        self._seen: list[tuple[float, int]] = []
+
+    def tell(self, disk: int, done: int, total: int, text: str) -> None:
+        self._done[disk], self._totals[disk] = done, total
+        moment, whole = time.monotonic(), sum(self._done)
+        self._seen = [item for item in self._seen if moment - item[0] < RATE_OVER_S] + [(moment, whole)]
+        since, before = self._seen[0]
+        rate = (whole - before) / (moment - since) if moment > since else 0.0
+        progress = Progress(done_bytes=whole, total_bytes=sum(self._totals), rate_bps=max(0.0, rate), text=text)
+        self._move.progress(self._stage, progress)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._done)
+
+
+def _sinks(move: Move) -> list[DiskSpec]:
+    return [codec.decode(DiskSpec, item) for item in move.journal.record.done["disks"]["sinks"]]
+
+
+async def _run(move: Move, job: Job, tell: Any) -> Mapping[str, Any]:
+    """Start a mover with the settings of both connections; secrets go by their own way."""
+    secrets: dict[str, str] = {}
+    values: dict[str, dict[str, str]] = {}
+    sides = [("sink", move.plan.to.connection)]
+    if job.source is not None:
+        sides.append(("source", move.plan.vm.connection))
+    for side, name in sides:
+        connection = move.tools.sites.get(name)
+        values[side] = dict(connection.settings) if connection is not None else {}
+        for key, value in (await move.tools.secrets(name)).items():
+            secrets[f"{side}.{key}"] = value
+    full = Job(
+        source=job.source,
+        source_settings=values.get("source", {}),
+        sink=job.sink,
+        sink_settings=values["sink"],
+        disk_id=job.disk_id,
+        length=job.length,
+        resume=job.resume,
+        bandwidth_bps=job.bandwidth_bps,
+    )
+    return await move.tools.courier.carry(full, secrets, tell)
+
+
+async def copy(move: Move) -> Result:
+    """Copy every disk that is not copied yet; each one goes on at the offset that the journal knows."""
+    record, session = move.journal.record, move.session
+    if session is None:
+        raise Invalid("the source's disks are not open")
+    sources = {disk.target: disk for disk in session.disks}
+    sinks = _sinks(move)
+    meter = Meter(move, COPY, [sink.size_bytes for sink in sinks])
+    began = time.monotonic()
+    for number, sink in enumerate(sinks):
+        if number not in record.disks:
+            source = sources.get(sink.target)
+            if source is None:
+                raise Invalid(f"the source has no disk {sink.target}")
+            await _copy_disk(move, number, source, sink, meter)
+    seconds = time.monotonic() - began
+    return {
+        "disks": [record.disks[number] for number in range(len(sinks))],
+        "bytes": meter.bytes,
+        "seconds": round(seconds, 3),
+    }
+
+
+async def _copy_disk(move: Move, number: int, source: DiskSpec, sink: DiskSpec, meter: Meter) -> None:
+    writes: set[asyncio.Task[None]] = set()
+
+    def tell(event: Mapping[str, Any]) -> None:
+        if event["event"] == "progress":
+            meter.tell(number, int(event["done"]), int(event["total"]), sink.target)
+        elif event["event"] == "safe":
+            writing = asyncio.ensure_future(move.journal.safe(number, int(event["offset"])))
+            writes.add(writing)
+        elif event["event"] == "note":
+            move.note(f"{sink.target}: {event['text']}")
+
+    job = Job(
+        source=source,
+        sink=sink,
+        resume=move.journal.record.safe.get(number, 0),
+        bandwidth_bps=move.plan.live.bandwidth_bps,
+    )
+    try:
+        done = await _run(move, job, tell)
+    finally:
+        if writes:
+            await asyncio.gather(*writes)
+    await move.journal.disk(number, {"id": done["id"], "digest": done["digest"], "size": done["size"]})
+
+
+async def verify(move: Move) -> Result:
+    """Read every written disk back, over the source's own length. Raises Invalid where a byte differs."""
+    sinks = _sinks(move)
+    copied = move.journal.record.done["copy"]["disks"]
+    meter = Meter(move, VERIFY, [int(disk["size"]) for disk in copied])
+    for number, (sink, disk) in enumerate(zip(sinks, copied, strict=True)):
+
+        def tell(event: Mapping[str, Any], number: int = number, target: str = sink.target) -> None:
+            if event["event"] == "progress":
+                meter.tell(number, int(event["done"]), int(event["total"]), target)
+
+        job = Job(sink=sink, disk_id=str(disk["id"]), length=int(disk["size"]))
+        found = await _run(move, job, tell)
+        if found["digest"] != disk["digest"]:
+            raise Invalid(
+                f"disk {sink.target} on {move.plan.to.connection} is not what was sent",
+                cure="move it again; if that repeats, look at the target's storage",
+            )
+    return {"digests": [disk["digest"] for disk in copied]}
