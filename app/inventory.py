@@ -6,11 +6,14 @@ only a completely listed scope removes objects.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backends.model import Changed, Kind, Listing, Object, Origin, Ref, Sample, Scope, Vm, now
+
+log = logging.getLogger(__name__)
 
 Subscriber = Callable[["Delta"], None]
 EVENTS = 10_000
@@ -188,5 +191,9 @@ class Inventory:
         delta = Delta(tuple(added), tuple(changed), tuple(gone))
         if delta:
             for function in tuple(self._subscribers):
-                function(delta)
+                # One that fails must not keep the change from the others, nor end the watch that brought it.
+                try:
+                    function(delta)
+                except Exception:
+                    log.exception("a subscriber of the inventory failed")
         return delta

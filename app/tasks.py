@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from backends.errors import BackendError, Cancelled
+from app.redaction import redact
+from backends.errors import BackendError, Cancelled, OutcomeUnknown
 from backends.model import Progress, Ref, now
 
 log = logging.getLogger(__name__)
@@ -79,8 +80,8 @@ class Task:
     pausable: bool = False
 
     def note(self, text: str) -> None:
-        """Add a line to the task's own log."""
-        self.log.append((now(), text))
+        """Add a line to the task's own log; known secrets are masked."""
+        self.log.append((now(), redact(text)))
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -116,8 +117,12 @@ class Tasks:
         return lambda: self._subscribers.remove(function)
 
     def changed(self, task: Task) -> None:
+        """Tell the subscribers. One that fails is logged: it must not end the work that it only looks at."""
         for function in tuple(self._subscribers):
-            function(task)
+            try:
+                function(task)
+            except Exception:
+                log.exception("a subscriber of task %s failed", task.id)
 
     def adopt(self, task: Task, work: Work | None = None, undo: Work | None = None) -> None:
         """Take in a task that an earlier run left, so that it is seen, and can be resumed or undone."""
@@ -131,8 +136,19 @@ class Tasks:
     def start(self, task: Task, work: Work, undo: Work | None = None) -> Task:
         """Run `work(task)` on the loop. Its errors end up in the task, never in the caller."""
         self.adopt(task, work, undo)
-        self._running[task.id] = asyncio.get_running_loop().create_task(self._run(task, work), name=f"task {task.id}")
+        self._begin(task, work)
         return task
+
+    def _begin(self, task: Task, work: Work) -> None:
+        running = asyncio.get_running_loop().create_task(self._run(task, work), name=f"task {task.id}")
+        self._running[task.id] = running
+        # Cancelled before its first step, a coroutine runs no line of its own, not even its `finally`.
+        running.add_done_callback(lambda _: self._never_ran(task) if task.state == TaskState.QUEUED else None)
+
+    def _never_ran(self, task: Task) -> None:
+        task.state, task.error, task.ended = TaskState.CANCELLED, "cancelled", now()
+        self._running.pop(task.id, None)
+        self.changed(task)
 
     async def wait(self, task: Task) -> Task:
         """Until the task is at rest. Returns it; its `state` says how it ended."""
@@ -164,24 +180,30 @@ class Tasks:
     def retry(self, ident: str) -> None:
         """Run a task's work again (a failed, cancelled or interrupted one)."""
         task, work = self._tasks[ident], self._works.get(ident)
-        if work is None or task.active:
+        if work is None or task.active or ident in self._running:
             return
         task.error = task.cure = ""
         task.ended = None
-        self._running[ident] = asyncio.get_running_loop().create_task(self._run(task, work), name=f"task {ident}")
+        task.state = TaskState.QUEUED
+        for stage in task.stages:
+            if stage.state == StageState.FAILED:
+                stage.state, stage.ended = StageState.WAITING, None
+        self.changed(task)
+        self._begin(task, work)
 
     def undo(self, ident: str) -> Task | None:
-        """Start the task that takes this one back, where there is one and its time is not over."""
+        """Start the task that takes this one back, where there is one, it is at rest and its time is not over."""
         task, work = self._tasks[ident], self._undoers.get(ident)
-        if work is None or not task.undo or (task.undo_until is not None and task.undo_until < now()):
+        if work is None or not task.undo or task.active or (task.undo_until is not None and task.undo_until < now()):
             return None
         undone = Task("undo", f"Undo: {task.title}", uid=task.uid, ref=task.target, target=task.ref, who=task.who)
+        undone.retryable = True
         task.undo = ""
         self.changed(task)
         return self.start(undone, work)
 
     async def close(self) -> None:
-        """Cancel what runs and wait for it."""
+        """Cancel what runs and wait for it, also for what has not begun."""
         running = list(self._running.values())
         for item in running:
             item.cancel()
@@ -199,17 +221,20 @@ class Tasks:
             task.state = TaskState.CANCELLED
             task.error = "cancelled"
         except BackendError as error:
-            if task.state != TaskState.UNKNOWN:
+            if isinstance(error, OutcomeUnknown):
+                task.state = TaskState.UNKNOWN
+            elif task.state != TaskState.UNKNOWN:
                 task.state = TaskState.FAILED
-            task.error, task.cure = error.message, error.cure
+            task.error, task.cure = redact(error.message), redact(error.cure)
         except Exception as error:
             log.exception("task %s failed", task.id)
             task.state = TaskState.FAILED
-            task.error = f"{type(error).__name__}: {error}"
+            task.error = redact(f"{type(error).__name__}: {error}")
         finally:
             for stage in task.stages:
                 if stage.state == StageState.RUNNING:
                     stage.state = StageState.DONE if task.state == TaskState.DONE else StageState.FAILED
+                    stage.ended = now()
             task.ended = now()
             self._running.pop(task.id, None)
             self._pausers.pop(task.id, None)
