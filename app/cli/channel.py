@@ -13,6 +13,7 @@ from typing import Any
 
 from app.cli.verbs import serve
 from app.owner import NoOwner, Owner, ask
+from app.secrets import Prompt
 from app.services import Services
 from backends.errors import Conflict
 
@@ -33,7 +34,7 @@ class Desk:
 
     async def handle(self, request: Row) -> AsyncIterator[Row]:
         """What the owner's socket is given."""
-        if self._ending:
+        if self._ending or self._services.closed:
             yield {"type": "ending"}
             return
         self._open += 1
@@ -59,7 +60,7 @@ async def run(
     on_row: Callable[[Row], None],
     *,
     vault_key_file: Path | None = None,
-    prompt: Any = None,
+    prompt: Prompt | None = None,
 ) -> int:
     """Run one verb and hand every dict that it yields to `on_row`. Returns the exit code: 0, 1 or 2.
 
@@ -88,7 +89,9 @@ async def run(
         owner.release()
 
 
-async def _own(owner: Owner, home: Path, request: Row, on_row: Callable[[Row], None], key: Path | None, prompt: Any) -> int:
+async def _own(
+    owner: Owner, home: Path, request: Row, on_row: Callable[[Row], None], key: Path | None, prompt: Prompt | None
+) -> int:
     services = await Services.open(home, vault_key_file=key, prompt=prompt)
     try:
         desk = Desk(services)

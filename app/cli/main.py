@@ -56,7 +56,9 @@ def root(
     context: typer.Context,
     home: Annotated[str | None, typer.Option("--home", envvar="CAUSEWAY_HOME", help="The data folder.")] = None,
     vault_key_file: Annotated[Path | None, typer.Option(help="Opens the vault of secrets.")] = None,
-    screenshot: Annotated[Path | None, typer.Option(metavar="PATH", help="Write a picture of the window and end.")] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write a picture of the window and end.")
+    ] = None,
     demo: Annotated[int | None, typer.Option(metavar="[N]", help="Open with a demo connection of N VMs.")] = None,
 ) -> None:
     from app.paths import home as folder

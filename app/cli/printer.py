@@ -199,7 +199,9 @@ def show_findings(console: Console, row: Row) -> None:
 
     for finding in row["data"].get("findings", ()):
         where = f" [{finding['field']}]" if finding["field"] else ""
-        console.print(Text(f"  {finding['level']}{where}: {finding['message']}", style=COLOURS.get(finding["level"], "")))
+        console.print(
+            Text(f"  {finding['level']}{where}: {finding['message']}", style=COLOURS.get(finding["level"], ""))
+        )
         if finding["cure"]:
             console.print(Text(f"      {finding['cure']}"))
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.cli import shapes
 from app.cli.refs import Usage, find, find_target, find_vm
-from app.migration import Planned
 from app.migration.plan import Mapping, Mode
 from app.services import Services
 from app.tasks import Task, TaskState
 from backends.driver import Describes
 from backends.errors import BackendError
 from backends.model import Kind, Level, PowerAction
+
+if TYPE_CHECKING:
+    from app.migration import Planned
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]

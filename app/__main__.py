@@ -1,0 +1,105 @@
+"""The composition root: arguments in; a window, or a verb, out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli import main as cli
+from backends.errors import BackendError
+
+if TYPE_CHECKING:
+    from app.services import Services
+
+DEMO_VMS = "12"
+ANYWHERE = ("--home", "--vault-key-file")
+WAIT_S = 20.0
+"""How long a window waits for a verb that has the data folder."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run Causeway. Returns the exit code: 0 done, 1 failed, 2 not understood or ambiguous."""
+    cli.start_window = start_window
+    try:
+        cli.app(args=arranged(sys.argv[1:] if arguments is None else arguments), prog_name="causeway")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BackendError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        if error.cure:
+            print(f"  {error.cure}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def arranged(arguments: list[str]) -> list[str]:
+    """The arguments as the parser wants them: the data folder may be named after the verb too, and `--demo` may
+    stand without a number."""
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in ANYWHERE:
+            first += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith(tuple(f"{option}=" for option in ANYWHERE)):
+            first.append(word)
+        else:
+            rest.append(word)
+    if "--demo" in rest:
+        after = rest.index("--demo") + 1
+        if after == len(rest) or not rest[after].isdigit():
+            rest.insert(after, DEMO_VMS)
+    return first + rest
+
+
+def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_key_file: Path | None) -> int:
+    """Open the window, or bring the one that is open to the front."""
+    from app.owner import Owner
+
+    deadline = time.monotonic() + WAIT_S
+    while (owner := Owner.acquire(home)) is None:
+        if asyncio.run(_bring_to_front(home)):
+            return 0
+        if time.monotonic() > deadline:
+            print("error: a running verb has the data folder; wait for it to end", file=sys.stderr)  # noqa: T201
+            return 1
+        time.sleep(0.2)
+
+    async def open_services() -> Services:
+        from app.cli.channel import Desk
+        from app.services import Services
+
+        services = await Services.open(home, vault_key_file=vault_key_file)
+        await owner.serve(Desk(services).handle)
+        if demo is not None and services.connections.get("demo") is None:
+            await services.connections.add("demo", "demo", {"vms": str(demo)}, {})
+        return services
+
+    try:
+        from widgets.window import main as run_window
+
+        return run_window(open_services, screenshot)
+    finally:
+        owner.release()
+
+
+async def _bring_to_front(home: Path) -> bool:
+    """Whether another process has a window, which then comes to the front."""
+    from app.owner import ask
+
+    shown = False
+    try:
+        async for row in ask(home, {"verb": "raise", "args": {}}):
+            shown = shown or (row["type"] == "result" and row["ok"])
+    except BackendError:
+        return False
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())
