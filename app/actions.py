@@ -274,7 +274,7 @@ class Actions:
                 raise NotFound(f"{ref} is not there any more", object_name=str(ref))
             self._identity.set_group(self._identity.seen(vm), group)
             self._inventory.apply(Changed((replace(vm, group=group),)))
-            driver = connection.driver
+            driver: object = connection.driver
             if Capability.TAG in connection.capabilities and isinstance(driver, Tags):
                 await self._audited(task, ref, "group", vm.group, group, driver.tag(ref, {"group": group}))
             else:

@@ -61,11 +61,17 @@ def root(
     ] = None,
     demo: Annotated[int | None, typer.Option(metavar="[N]", help="Open with a demo connection of N VMs.")] = None,
 ) -> None:
-    from app.paths import home as folder
+    if context.invoked_subcommand == "playground" and "SUDO_UID" in os.environ:
+        from app.cli.playground import home_of_caller
 
-    context.obj = {"home": folder(home), "key": vault_key_file}
+        folder = home_of_caller(home)
+    else:
+        from app.paths import home as private_home
+
+        folder = private_home(home)
+    context.obj = {"home": folder, "key": vault_key_file}
     if context.invoked_subcommand is None:
-        raise typer.Exit(start_window(context.obj["home"], screenshot, demo, vault_key_file))
+        raise typer.Exit(start_window(folder, screenshot, demo, vault_key_file))
 
 
 def ask(context: typer.Context, verb: str, args: Row, *, as_json: bool = False, show: Show | None = None) -> None:
@@ -235,7 +241,7 @@ def playground(
     """Real KVM hosts and a cloud on this machine, to try things on."""
     from app.cli.playground import playground as act
 
-    raise typer.Exit(act(context.obj["home"], action, as_json=as_json, key=context.obj["key"]))
+    raise typer.Exit(act(context.obj["home"], action, as_json=as_json))
 
 
 def _plan_args(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import shapes
 from app.cli.refs import Usage, find, find_target, find_vm
+from app.connections import Connection
 from app.migration.plan import Mapping, Mode
 from app.services import Services
 from app.tasks import Task, TaskState
@@ -114,7 +115,7 @@ async def show(services: Services, args: Row) -> AsyncIterator[Row]:
         raise Usage(f"there is no {args['ref']!r}")
     text = ""
     connection = services.connections.get(ref.connection)
-    driver = connection.driver if connection is not None and not offline else None
+    driver: object = connection.driver if connection is not None and not offline else None
     if isinstance(driver, Describes):
         try:
             text = await driver.describe(ref)
@@ -191,6 +192,44 @@ async def cancel(services: Services, args: Row) -> AsyncIterator[Row]:
     yield _result()
 
 
+async def playground_add(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Add the playground's connections; one that is there and is as it should be stays."""
+    for seed in args["seeds"]:
+        name, kind, settings, secrets = seed["name"], seed["kind"], seed["settings"], seed["secrets"]
+        known = services.connections.get(name)
+        same = known is not None and (known.kind, known.settings) == (kind, settings)
+        if same and await services.secrets.all(name) == secrets:
+            services.connections.retry(name)
+            continue
+        if known is not None:
+            if not _of_playground(known, seed):
+                yield _warning(f"there is another connection {name!r}; the playground's is not added")
+                continue
+            await services.connections.forget(name)
+        await services.connections.add(kind, name, settings, secrets, local=True)
+        yield {"type": "note", "message": f"{name} was added"}
+    yield _result()
+
+
+async def playground_drop(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Forget the playground's connections, and no others that have their names."""
+    for seed in args["seeds"]:
+        known = services.connections.get(seed["name"])
+        if known is not None and _of_playground(known, seed):
+            await services.connections.forget(known.name)
+    yield _result()
+
+
+def _of_playground(known: Connection, seed: Row) -> bool:
+    """Whether a connection is one that a playground of this folder made, maybe an earlier one at other addresses."""
+    local = ("127.0.0.1", "localhost", "socket=")
+    return known.kind == seed["kind"] and all(
+        known.settings.get(key) == value or any(word in known.settings.get(key, "") for word in local)
+        for key, value in seed["settings"].items()
+        if key in ("uri", "endpoint_url", "url")
+    )
+
+
 async def show_window(services: Services, args: Row) -> AsyncIterator[Row]:
     """A second start of the window: the first one comes to the front."""
     yield _result(ok=services.bring_to_front())
@@ -209,6 +248,8 @@ VERBS: dict[str, Verb] = {
     "tasks": tasks,
     "undo": undo,
     "cancel": cancel,
+    "playground-add": playground_add,
+    "playground-drop": playground_drop,
     "raise": show_window,
 }
 
