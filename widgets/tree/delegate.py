@@ -79,13 +79,14 @@ class Delegate(QStyledItemDelegate):
         node = rows.rows[row]
         rect: QRect = option.rect  # type: ignore[attr-defined]
         state = option.state  # type: ignore[attr-defined]
-        selected = bool(state & QStyle.StateFlag.State_Selected)
+        key = rows.forest.keys[node]
+        held = isinstance(key, Ref) and self._view.holding is not None and key in self._view.holding.refs
+        selected = bool(state & QStyle.StateFlag.State_Selected) and not held
         painter.save()
         if selected:
             painter.fillRect(rect, self._colour("accent_bg"))
         elif self._view.hovered == row and not self._view.holding:
             painter.fillRect(rect, self._colour("pane2"))
-        key = rows.forest.keys[node]
         if isinstance(key, str) and key.startswith(("section:", "by:")):
             self._paint_section(painter, rect, node)
         elif isinstance(key, Ref) and key.kind == Kind.VM:

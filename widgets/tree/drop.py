@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.006
 FOLLOW_MS = 16
-OFFSET = QPoint(14, 10)
+OFFSET = QPoint(14, 18)
 
 
 class Holding:

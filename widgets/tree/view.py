@@ -230,9 +230,9 @@ class View(QTableView):
         self.shown_changed.emit()
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        super().focusInEvent(event)
         if not self.currentIndex().isValid() and len(self.rows.rows) > 1:
             self.selectionModel().setCurrentIndex(self.rows.index(1, 0), Select.NoUpdate)
+        super().focusInEvent(event)
 
     # cut, and the drag
 

@@ -109,7 +109,9 @@ def icon_of(rows: Rows, node: int) -> str:
     """The icon of any row but a VM's."""
     key = rows.forest.keys[node]
     if isinstance(key, str):
-        kind = key.partition(":")[0]
+        kind, _, name = key.partition(":")
+        if kind == "state":
+            return STATES[PowerState(name)][0]
         return {"group": "folder", "tag": "tag", "hint": "plus"}.get(kind, "layers")
     if key is None:
         return ""
