@@ -5,13 +5,15 @@ The packages are downloaded and unpacked, never installed; what is built of them
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,16 +27,23 @@ KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
 """Meta packages of a small kernel for guests: Debian's, Ubuntu's."""
 PACKAGES = ("busybox-static", "grub-pc-bin", "grub-common")
 MODULES = (
-    "virtio_pci virtio_blk virtio_net virtio_console virtio_balloon virtio_rng virtio_scsi sd_mod ata_piix nvme ena "
-    "xen_blkfront xen_netfront button evdev ext4"
-).split()
+    *("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_balloon", "virtio_rng", "virtio_scsi"),
+    *("sd_mod", "ata_piix", "nvme", "ena", "xen_blkfront", "xen_netfront", "button", "evdev", "ext4"),
+)
+VERSION = b"1"
+"""Change it when the build changes: what was built before is then built again."""
 SECTOR = 512
 START = 2048
 """First sector of the partition; GRUB's core lives in the gap before it."""
 DISK_BYTES = 64 * 2**20
 DATA_BYTES = 16 * 2**20
-QUICK = "mitigations=off nokaslr no_timer_check tsc=reliable random.trust_cpu=on"
-"""Kernel words that make an emulated boot a second shorter."""
+WORDS = (
+    "console=tty0 console=ttyS0,115200 quiet panic=5 mitigations=off nokaslr no_timer_check tsc=reliable "
+    "random.trust_cpu=on"
+)
+"""The kernel's command line; those after `panic` make an emulated boot a second shorter."""
+KVM_PROBE = 8.0
+"""Seconds in which a guest must boot with KVM; a real one takes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,14 @@ class GuestFiles:
 def guest_files(report: Callable[[str], None], cache: Path = CACHE) -> GuestFiles:
     """The guest's files, built when this version of the guest is not there yet (the only step that needs a network)."""
     script = _init()
-    version = hashlib.sha256(script + Path(__file__).read_bytes()).hexdigest()[:12]
+    version = hashlib.sha256(script + VERSION + repr((MODULES, WORDS)).encode()).hexdigest()[:12]
     files = GuestFiles.inside(cache / version)
     if files.complete():
         return files
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as name:
+    with locked(cache), tempfile.TemporaryDirectory(dir=cache) as name:
+        if files.complete():
+            return files
         work = Path(name)
         report("Downloading the guest's packages (32 MB, once)")
         packages = _unpack(work)
@@ -79,12 +90,64 @@ def _init() -> bytes:
 
 
 def _keep(built: Path, place: Path) -> None:
-    """Put a finished build in its place; older versions go, and another process may have been first."""
+    """Put a finished build in its place; older versions go, and what an interrupted build left."""
     shutil.rmtree(place, ignore_errors=True)
     built.rename(place)
     for old in place.parent.iterdir():
-        if old != place and not old.name.startswith("build-"):
+        if old != place and old.is_dir() and old != built.parent:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def tidy(cache: Path = CACHE) -> None:
+    """Remove what an interrupted build left."""
+    if cache.is_dir():
+        with locked(cache):
+            for folder in cache.iterdir():
+                if not GuestFiles.inside(folder).complete():
+                    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time is in here. The folder itself is locked: no lock file remains."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def domain_type(files: GuestFiles) -> str:
+    """ "kvm" where a guest really runs with KVM, else "qemu". Asked once per start of the machine.
+
+    /dev/kvm may open, create a machine, and still run nothing (seen in nested machines): so a guest is booted.
+    """
+    machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    answer = files.kernel.parent / "accelerator"
+    known = answer.read_text(encoding="utf-8").split() if answer.exists() else []
+    if known[:1] != [machine]:
+        known = [machine, "kvm" if Path("/dev/kvm").exists() and _boots_with_kvm(files) else "qemu"]
+        answer.write_text(" ".join(known), encoding="utf-8")
+    return known[1]
+
+
+def _boots_with_kvm(files: GuestFiles) -> bool:
+    command = ["qemu-system-x86_64", "-machine", "pc,accel=kvm", "-m", "96", "-no-reboot"]
+    command += ["-nodefaults", "-display", "none", "-serial", "stdio"]
+    command += ["-kernel", str(files.kernel), "-initrd", str(files.initrd), "-append", WORDS]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    stop = threading.Timer(KVM_PROBE, process.kill)
+    stop.start()
+    with process:
+        ready = any("READY" in line for line in process.stdout or ())
+        process.kill()
+    stop.cancel()
+    return ready
 
 
 def _unpack(work: Path) -> Path:
@@ -166,7 +229,7 @@ def _bootable(packages: Path, to: GuestFiles) -> None:
     shutil.copy(to.initrd, root / "boot/initrd.gz")
     (root / "boot/grub/grub.cfg").write_text(
         "serial --unit=0 --speed=115200\nterminal_output console serial\nset timeout=0\nmenuentry guest {\n"
-        f"  linux /boot/vmlinuz console=ttyS0,115200 quiet panic=5 {QUICK} guest.name=app-01\n"
+        f"  linux /boot/vmlinuz {WORDS} guest.name=app-01\n"
         "  initrd /boot/initrd.gz\n}\n",
         encoding="utf-8",
     )
@@ -174,12 +237,10 @@ def _bootable(packages: Path, to: GuestFiles) -> None:
     shutil.rmtree(root)
     grub = packages / "usr/lib/grub/i386-pc"
     core = to.disk.with_name("core.img")
-    parts = "biosdisk part_msdos ext2 normal linux serial terminal echo configfile".split()
-    command = [packages / "usr/bin/grub-mkimage", "-O", "i386-pc", "-d", grub, "-p", "(hd0,msdos1)/boot/grub"]
-    subprocess.run([*command, "-o", core, *parts], check=True, capture_output=True)
-    entry = struct.pack(
-        "<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", START, DISK_BYTES // SECTOR - START
-    )
+    parts = ["biosdisk", "part_msdos", "ext2", "normal", "linux", "serial", "terminal", "echo", "configfile"]
+    command = [str(packages / "usr/bin/grub-mkimage"), "-O", "i386-pc", "-d", str(grub), "-p", "(hd0,msdos1)/boot/grub"]
+    subprocess.run([*command, "-o", str(core), *parts], check=True, capture_output=True)
+    entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", START, DISK_BYTES // SECTOR - START)
     signature = struct.pack("<IH", 0x43575931, 0)
     record = (grub / "boot.img").read_bytes()[:440] + signature + entry + b"\0" * 48 + b"\x55\xaa"
     code = core.read_bytes()

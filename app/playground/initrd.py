@@ -63,7 +63,7 @@ def modules(root: Path, wanted: Iterable[str]) -> dict[str, bytes]:
         if files[name].suffix == ".xz":
             data = lzma.decompress(data)
         found = re.search(rb"\0depends=([^\0]*)\0", data)
-        for other in (found[1].decode().split(",") if found else []):
+        for other in found[1].decode().split(",") if found else []:
             need(other)
         ordered[f"{name}.ko"] = data
 
