@@ -54,13 +54,14 @@ class Services:
             audit,
             self.events,
             who=self.who,
-            fenced=getattr(self.migrations, "fenced", lambda ref: ""),
+            fenced=self.migrations.fenced,
         )
         self._recorder: Recorder | None = None
         self._awake = Awake(self.tasks)
         self._log = logs.start(home)
         self._closed = False
         self._told: dict[str, TaskState] = {}
+        self._writing: set[asyncio.Task[None]] = set()
         self._recovery: asyncio.Task[None] | None = None
         self.on_front: Callable[[], None] | None = None
         """What brings the window to the front; the window sets it."""
@@ -121,6 +122,7 @@ class Services:
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.wait({self._recovery})
+        await self.migrations.close()
         await self.tasks.close()
         self._awake.close()
         await self.actions.close()
@@ -128,6 +130,8 @@ class Services:
         self.search.close()
         if self._recorder is not None:
             await self._recorder.close()
+        if self._writing:
+            await asyncio.wait(self._writing)
         await self.identity.close()
         self.secrets.close()
         await self.store.close()
@@ -172,7 +176,10 @@ class Services:
             self.events.add(f"earlier migrations could not be looked at: {error}", level=Level.RED)
 
     def _on_task(self, task: Task) -> None:
-        """One event when a migration begins and one when it is at rest; actions tell their own."""
+        """One event when a migration begins; one, and a line in the audit trail, when it is at rest.
+
+        Actions tell their own.
+        """
         before, self._told[task.id] = self._told.get(task.id), task.state
         if before == task.state or task.kind not in ("move", "copy", "undo"):
             return
@@ -181,13 +188,22 @@ class Services:
         elif not task.active:
             level = Level.INFO if task.state == TaskState.DONE else Level.RED
             self.events.add(f"{task.title}: {task.error or task.state.value}", level=level, ref=task.target or task.ref)
+            result = "ok" if task.state == TaskState.DONE else f"{task.state}: {task.error}"
+            line = self.audit.record(task.kind, task.ref or task.uid, str(task.ref), str(task.target), result)
+            writing = asyncio.get_running_loop().create_task(line)
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
 
 
 def _migrations(services: Services) -> Migrations:
-    try:
-        from app.migration import Migrations
-    except ImportError:  # TEMPORARY-UNTIL-8
-        from unittest.mock import AsyncMock
-        return AsyncMock(fenced=lambda ref: "", recover=AsyncMock(return_value=[]))
+    from app.migration import Migrations
 
-    return Migrations(services.inventory, services.connections, services.tasks, services.store, services.identity)
+    return Migrations(
+        services.inventory,
+        services.connections,
+        services.tasks,
+        services.store,
+        services.identity,
+        secrets=services.secrets.all,
+        tell=lambda text, level, ref: services.events.add(text, level=level, ref=ref),
+    )
