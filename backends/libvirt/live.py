@@ -1,0 +1,292 @@
+"""Live migration: what is asked of libvirt, how it is watched, and how its end is proved."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import libvirt
+
+from backends.errors import BackendError, Cancelled, Conflict, NotFound, OutcomeUnknown, Unreachable, Unsupported
+from backends.libvirt import picture
+from backends.libvirt.client import LONG, Client, Conn, connection
+from backends.libvirt.domainxml import Domain
+from backends.libvirt.storage import pool_for, pool_path, refresh
+from backends.model import LiveOptions, Progress
+
+POLL_S = 0.2
+POST_COPY_AFTER = 2
+"""Iterations of pre-copy before a post-copy move switches over."""
+MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+STORED = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One live move: who, by which connections, to which address."""
+
+    uuid: str
+    source: int
+    target: int
+    target_uri: str
+    """What the source's daemon opens in a peer-to-peer move."""
+    address: str
+    """Where the memory goes: the target host's address."""
+    options: LiveOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    seconds: float
+    downtime_s: float | None
+    bytes_sent: int | None
+    leftovers: tuple[str, ...]
+
+
+def flags(options: LiveOptions, persistent: bool, live: bool) -> int:
+    """The flags of virDomainMigrate3 for these options."""
+    wanted = libvirt.VIR_MIGRATE_LIVE if live else 0
+    if persistent:
+        wanted |= libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+    for asked, flag in (
+        (options.copy_storage, libvirt.VIR_MIGRATE_NON_SHARED_DISK),
+        (options.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
+        (options.peer_to_peer or options.tunnelled, libvirt.VIR_MIGRATE_PEER2PEER),
+        (options.tunnelled, libvirt.VIR_MIGRATE_TUNNELLED),
+        (options.tls, libvirt.VIR_MIGRATE_TLS),
+        (options.post_copy, libvirt.VIR_MIGRATE_POSTCOPY),
+        (options.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
+        (options.parallel > 1, libvirt.VIR_MIGRATE_PARALLEL),
+    ):
+        if asked:
+            wanted |= flag
+    return int(wanted)
+
+
+def params(move: Move, dest_xml: str, persist_xml: str) -> dict[str, Any]:
+    """The typed parameters. libvirt counts bandwidth in MiB/s; the target's address is always given."""
+    options = move.options
+    found: dict[str, Any] = {}
+    if not options.tunnelled:
+        found[libvirt.VIR_MIGRATE_PARAM_URI] = options.uri or f"tcp://{bracketed(move.address)}"
+    if options.copy_storage:
+        found[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(options.copy_storage)
+    if options.bandwidth_bps:
+        found[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = max(options.bandwidth_bps >> 20, 1)
+    if options.parallel > 1:
+        found[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = options.parallel
+    if dest_xml:
+        found[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = dest_xml
+    if persist_xml:
+        found[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = persist_xml
+    return found
+
+
+def bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+async def run(client: Client, other: Client, move: Move, progress: Callable[[Progress], None]) -> Moved:
+    """Move it. Returns when the target says it runs there and the source no longer has it.
+
+    On an error the VM is where it was, else OutcomeUnknown. Cancelling aborts; a move that was through is a success.
+    """
+    if move.options.tunnelled and move.options.copy_storage:
+        raise Unsupported("a tunnelled move cannot copy disks", cure="choose TLS, or shared storage")
+    leftovers = await client.call(lambda _conn: _prepare(move), what="prepare the move")
+    ended = threading.Event()
+    began = time.monotonic()
+    watcher = asyncio.create_task(_watch(client, move, progress, ended))
+    work = asyncio.ensure_future(client.call(lambda _conn: _migrate(move), deadline=LONG, changes=True))
+    failure: BaseException | None = None
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError as cancelled:
+        failure = cancelled
+        await _abort(client, move, work)
+    except BackendError as error:
+        failure = error
+    finally:
+        ended.set()
+        watcher.cancel()
+    seconds = time.monotonic() - began
+    where = await _where(client, other, move)
+    if where == "target":
+        stats = await other.call(lambda conn: _completed(conn, move.uuid))
+        return Moved(seconds, stats[0], stats[1], leftovers)
+    if where == "source":
+        if failure is None:
+            raise OutcomeUnknown("the move was reported done, but the VM is still on the source")
+        raise failure
+    raise OutcomeUnknown(f"it is not sure where the VM runs: {where}") from failure
+
+
+def _prepare(move: Move) -> tuple[str, ...]:
+    """Judge what would fail later. Returns the paths of the disks that a copy leaves on the source."""
+    source, target = connection(move.source), connection(move.target)
+    item = picture.domain(source, move.uuid)
+    if not item.isActive():
+        raise Conflict(f"{item.name()} is not running: only a running VM moves live")
+    with suppress(NotFound):
+        there = picture.domain(target, move.uuid)
+        raise Conflict(f"a VM of this UUID is on the target already: {there.name()}")
+    if any(other.name() == item.name() for other in target.listAllDomains(0)):
+        raise Conflict(f"the name {item.name()} is taken on the target", field="name")
+    definition = Domain.parse(item.XMLDesc(MIGRATABLE))
+    chosen = [disk for disk in definition.disks if disk.target in move.options.copy_storage]
+    for disk in chosen:
+        folder = _folder(target, move, disk.source)
+        pool = pool_for(target, folder)
+        if pool is None:
+            raise Conflict(f"the target has no active storage pool at {folder}", cure="make or start one there")
+        if PurePosixPath(disk.source).name in pool.listVolumes():
+            raise Conflict(f"{disk.source} exists on the target already", cure="remove it there", field="storage")
+    return tuple(disk.source for disk in chosen)
+
+
+def _folder(target: Conn, move: Move, path: str) -> str:
+    if move.options.pool:
+        return pool_path(target.storagePoolLookupByName(move.options.pool))
+    return str(PurePosixPath(path).parent)
+
+
+def _rewritten(text: str, target: Conn, move: Move) -> str:
+    """The definition for the target: copied disks in the chosen pool, NICs on the mapped networks."""
+    definition, networks = Domain.parse(text), dict(move.options.networks)
+    for disk in definition.disks:
+        if move.options.pool and disk.target in move.options.copy_storage:
+            disk.move_to(f"{_folder(target, move, disk.source)}/{PurePosixPath(disk.source).name}")
+    known = {network.name() for network in target.listAllNetworks(0)}
+    for nic in definition.nics:
+        wanted = networks.get(nic.network, "")
+        if wanted and wanted != nic.network:
+            nic.connect_to(wanted, "" if wanted in known else wanted)
+    return definition.text()
+
+
+def _migrate(move: Move) -> None:
+    source, target = connection(move.source), connection(move.target)
+    item = picture.domain(source, move.uuid)
+    persistent = bool(item.isPersistent())
+    dest_xml = persist_xml = ""
+    if move.options.pool or move.options.networks:
+        dest_xml = _rewritten(item.XMLDesc(MIGRATABLE), target, move)
+        persist_xml = _rewritten(item.XMLDesc(STORED), target, move) if persistent else ""
+    live = item.state()[0] != libvirt.VIR_DOMAIN_PAUSED
+    wanted, values = flags(move.options, persistent, live), params(move, dest_xml, persist_xml)
+    if wanted & libvirt.VIR_MIGRATE_PEER2PEER:
+        item.migrateToURI3(move.target_uri, values, wanted)
+    else:
+        item.migrate3(target, values, wanted)
+
+
+async def _watch(client: Client, move: Move, progress: Callable[[Progress], None], ended: threading.Event) -> None:
+    """Ask the source five times a second; switch to post-copy when its time has come."""
+    switched = not move.options.post_copy
+    while not ended.is_set():
+        await asyncio.sleep(POLL_S)
+        with suppress(BackendError):
+            stats = await client.call(lambda conn: _stats(conn, move.uuid))
+            if stats and not ended.is_set():
+                progress(progress_of(stats))
+                if not switched and int(stats.get("memory_iteration", 0)) >= POST_COPY_AFTER:
+                    switched = True
+                    await client.call(lambda conn: _post_copy(conn, move.uuid))
+
+
+def _post_copy(conn: Conn, uuid: str) -> None:
+    picture.domain(conn, uuid).migrateStartPostCopy(0)
+
+
+def _stats(conn: Conn, uuid: str) -> dict[str, Any]:
+    """The job's numbers, empty when there is no job (any more)."""
+    try:
+        return dict(conn.lookupByUUIDString(uuid).jobStats(0))
+    except libvirt.libvirtError:
+        return {}
+
+
+def progress_of(stats: dict[str, Any]) -> Progress:
+    done = int(stats.get("memory_processed", 0)) + int(stats.get("disk_processed", 0))
+    total = int(stats.get("memory_total", 0)) + int(stats.get("disk_total", 0))
+    left = int(stats.get("memory_remaining", 0)) + int(stats.get("disk_remaining", 0))
+    rate = float(stats.get("memory_bps", 0)) + float(stats.get("disk_bps", 0))
+    rounds = int(stats.get("memory_iteration", 0))
+    return Progress(
+        done_bytes=max(done, 0),
+        total_bytes=max(total, done + left),
+        rate_bps=rate,
+        text=f"memory, round {rounds}" if rounds else "disks" if stats.get("disk_total") else "memory",
+    )
+
+
+async def _abort(client: Client, move: Move, work: asyncio.Future[None]) -> None:
+    """End the job and wait until libvirt has rolled it back. It may have been too late: the caller looks."""
+    for _ in range(100):
+        with suppress(BackendError):
+            await client.call(lambda conn: _abort_job(conn, move.uuid), changes=True)
+        done, _pending = await asyncio.wait({work}, timeout=0.3)
+        if done:
+            with suppress(BackendError):
+                work.result()
+            return
+    raise OutcomeUnknown("the move does not end although it was aborted")
+
+
+def _abort_job(conn: Conn, uuid: str) -> None:
+    with suppress(libvirt.libvirtError):
+        conn.lookupByUUIDString(uuid).abortJob()
+
+
+async def _where(client: Client, other: Client, move: Move) -> str:
+    """`source`, `target`, or in words why that cannot be said. Both sides are asked, by UUID."""
+    try:
+        there = await other.call(lambda conn: picture.one_quick(conn, move.uuid))
+    except (Unreachable, Cancelled):
+        return "the target does not answer"
+    try:
+        here = await client.call(lambda conn: picture.one_quick(conn, move.uuid))
+    except (Unreachable, Cancelled):
+        return "the source does not answer"
+    alive_there = there is not None and there.state in RUNS
+    alive_here = here is not None and here.state in RUNS
+    if alive_there and not alive_here:
+        return "target"
+    if alive_here and not alive_there:
+        return "source"
+    if alive_there:
+        return "the target runs it, and the source still holds it paused: do not resume it there"
+    return "neither side runs it"
+
+
+RUNS = frozenset(
+    {
+        libvirt.VIR_DOMAIN_RUNNING,
+        libvirt.VIR_DOMAIN_BLOCKED,
+        libvirt.VIR_DOMAIN_PAUSED,
+        libvirt.VIR_DOMAIN_PMSUSPENDED,
+    }
+)
+
+
+def _completed(conn: Conn, uuid: str) -> tuple[float | None, int | None]:
+    """Downtime in seconds and bytes sent, from the target's completed job; None after post-copy."""
+    try:
+        stats = conn.lookupByUUIDString(uuid).jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    except libvirt.libvirtError:
+        return None, None
+    downtime = stats.get("downtime_net", stats.get("downtime"))
+    sent = stats.get("memory_processed", stats.get("data_processed"))
+    return None if downtime is None else int(downtime) / 1000, None if sent is None else int(sent)
+
+
+def refresh_pools(conn: Conn) -> None:
+    """After a move with disks: let both sides see what is there."""
+    for pool in conn.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+        refresh(pool)

@@ -1,0 +1,89 @@
+"""The honest test of a pair of hosts: a tiny guest without disks, never run, is migrated for real and removed.
+
+It proves the target's address, its ports and TLS at once; nothing else proves all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid as uuids
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+
+from backends.libvirt.client import Conn
+from backends.libvirt.create import virtualization
+from backends.libvirt.live import bracketed
+from backends.libvirt.picture import PROBE
+
+GIVE_UP_S = 8.0
+VALID_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """None: it could not be found out. `reason` is libvirt's word for what failed."""
+
+    open: bool | None
+    encrypted: bool | None
+    reason: str = ""
+
+
+class Verdicts:
+    """Verdicts by the source's connection, valid for some minutes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, Verdict]] = {}
+
+    def get(self, number: int) -> Verdict | None:
+        at, verdict = self._known.get(number, (0.0, None))
+        return verdict if verdict is not None and time.monotonic() - at < VALID_S else None
+
+    def put(self, number: int, verdict: Verdict) -> None:
+        self._known[number] = (time.monotonic(), verdict)
+
+
+def probe(source: Conn, target: Conn, address: str) -> Verdict:
+    """Migrate a probe with TLS, then without where that failed. The probe is gone afterwards on both sides."""
+    try:
+        kind, emulator = virtualization(source, "x86_64")
+    except Exception as error:
+        return Verdict(None, None, str(error))
+    encrypted, reason = _attempt(source, target, address, kind, emulator, libvirt.VIR_MIGRATE_TLS)
+    if encrypted:
+        return Verdict(True, True)
+    opened, reason = _attempt(source, target, address, kind, emulator, 0)
+    return Verdict(opened, False if opened else None, reason)
+
+
+def _attempt(source: Conn, target: Conn, address: str, kind: str, emulator: str, flags: int) -> tuple[bool | None, str]:
+    name = f"{PROBE}{uuids.uuid4().hex[:12]}"
+    text = (
+        f"<domain type='{kind}'><name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>"
+        "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
+        f"<devices><emulator>{emulator}</emulator><memballoon model='none'/></devices></domain>"
+    )
+    try:
+        item = source.createXML(text, libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+    except libvirt.libvirtError as error:
+        return None, str(error)
+    timer = threading.Timer(GIVE_UP_S, _abort, (item,))
+    timer.start()
+    try:
+        item.migrate3(target, {libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{bracketed(address)}"}, flags)
+        return True, ""
+    except libvirt.libvirtError as error:
+        return False, str(error)
+    finally:
+        timer.cancel()
+        for side in (source, target):
+            with suppress(libvirt.libvirtError):
+                side.lookupByName(name).destroy()
+
+
+def _abort(item: Any) -> None:
+    with suppress(libvirt.libvirtError):
+        item.abortJob()

@@ -1,0 +1,191 @@
+"""SSH transport: one connection per remote host, in one thread with a loop of its own.
+
+A remote unix socket is forwarded to a local path in a folder that only this user may enter. asyncssh is imported at
+the first use, because that takes most of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from backends.errors import AuthNeeded, BackendError, Denied, HostKeyMismatch, Invalid, NotFound, Unreachable
+
+T = TypeVar("T")
+PATH_LIMIT = 107
+KEEPALIVE_S = 5
+KEEPALIVE_COUNT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshHost:
+    """Where to go and by what key. Empty fields come from ~/.ssh/config, the agent and the usual files."""
+
+    host: str
+    user: str = ""
+    port: int | None = None
+    keyfile: str = ""
+    known_hosts: str = ""
+    passphrase: str = ""
+
+    def __repr__(self) -> str:
+        return f"SshHost({self.user}@{self.host}:{self.port or 22})"
+
+
+class _Transport:
+    """The thread that runs all SSH connections of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Run `work` there and await it here."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
+
+    def wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """The same for a caller without a loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._started()).result(seconds)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True).start()
+            return self._loop
+
+
+TRANSPORT = _Transport()
+
+
+class SshConnection:
+    """One SSH connection. `open` on any loop; `forward` gives a local socket path; `close` ends all of it."""
+
+    def __init__(self, host: SshHost) -> None:
+        self.host = host
+        self._connection: Any = None
+        self._folder: Path | None = None
+        self._forwards: dict[str, str] = {}
+
+    async def open(self) -> None:
+        """Connect and authenticate. Raises Unreachable, HostKeyMismatch, AuthNeeded, Invalid."""
+        await TRANSPORT.submit(self._open())
+
+    async def forward(self, candidates: Sequence[str]) -> str:
+        """A local socket that leads to the first of the remote sockets that answers. NotFound, Denied."""
+        return await TRANSPORT.submit(self._forward(tuple(candidates)))
+
+    async def run(self, command: str) -> str:
+        """The output of a command on the host. Raises BackendError with its words where it fails."""
+        return await TRANSPORT.submit(self._run(command))
+
+    async def close(self) -> None:
+        await TRANSPORT.submit(self._close())
+
+    def open_blocking(self, candidates: Sequence[str], seconds: float = 30.0) -> str:
+        """`open` and `forward` for a thread without a loop."""
+        TRANSPORT.wait(self._open(), seconds)
+        return TRANSPORT.wait(self._forward(tuple(candidates)), seconds)
+
+    def close_blocking(self, seconds: float = 5.0) -> None:
+        TRANSPORT.wait(self._close(), seconds)
+
+    async def _open(self) -> None:
+        import asyncssh
+
+        options: dict[str, Any] = {"keepalive_interval": KEEPALIVE_S, "keepalive_count_max": KEEPALIVE_COUNT}
+        if self.host.port:
+            options["port"] = self.host.port
+        if self.host.user:
+            options["username"] = self.host.user
+        if self.host.keyfile:
+            options["client_keys"] = [self.host.keyfile]
+        if self.host.passphrase:
+            options["passphrase"] = self.host.passphrase
+        if self.host.known_hosts:
+            options["known_hosts"] = self.host.known_hosts
+        name = self.host.host
+        try:
+            self._connection = await asyncio.wait_for(asyncssh.connect(name, **options), 20)
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise HostKeyMismatch(
+                f"{name} is not known by its key: {error.reason}",
+                cure=f"verify it, then put it into known_hosts (ssh {name})",
+                field="known_hosts",
+            ) from None
+        except asyncssh.PermissionDenied:
+            raise AuthNeeded(f"{name} does not accept this user and key", cure="check both", field="keyfile") from None
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            raise AuthNeeded(f"the key cannot be used: {error}", field="keyfile") from None
+        except FileNotFoundError as error:
+            field = "known_hosts" if error.filename == self.host.known_hosts else "keyfile"
+            raise Invalid(f"there is no file {error.filename}", field=field) from None
+        except (OSError, TimeoutError, asyncssh.Error) as error:
+            text = str(error) or "no answer"
+            raise Unreachable(f"{name} cannot be reached by SSH: {text}", field="uri") from None
+
+    async def _forward(self, candidates: tuple[str, ...]) -> str:
+        import asyncssh
+
+        refused: list[str] = []
+        for remote in candidates:
+            if remote in self._forwards:
+                return self._forwards[remote]
+            try:
+                _reader, writer = await self._connection.open_unix_connection(remote)
+            except asyncssh.ChannelOpenError as error:
+                refused.append(f"{remote}: {error.reason}")
+                continue
+            except (OSError, asyncssh.Error) as error:
+                raise Unreachable(f"{self.host.host}: {error}", field="uri") from None
+            writer.close()
+            local = self._local(len(self._forwards))
+            await self._connection.forward_local_path(local, remote)
+            self._forwards[remote] = local
+            return local
+        raise await self._why(candidates, refused)
+
+    async def _why(self, candidates: tuple[str, ...], refused: list[str]) -> BackendError:
+        """What stands between us and the sockets: that they are not there, or that this user may not use them."""
+        for path in candidates:
+            found = await self._connection.run(f"test -S '{path}'", check=False)
+            if found.exit_status == 0:
+                return Denied(
+                    f"{self.host.host}: this user may not use {path}",
+                    cure="add the user to the group libvirt there, or allow socket forwarding in sshd",
+                    field="uri",
+                )
+        return NotFound(f"{self.host.host}: no daemon listens ({'; '.join(refused)})", cure="start it", field="uri")
+
+    async def _run(self, command: str) -> str:
+        found = await self._connection.run(command, check=False)
+        if found.exit_status != 0:
+            raise BackendError(f"{self.host.host}: {str(found.stderr).strip() or found.exit_status}")
+        return str(found.stdout)
+
+    def _local(self, number: int) -> str:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="cw-"))
+        local = str(self._folder / f"{number}.sock")
+        if len(local.encode()) > PATH_LIMIT:
+            raise Invalid("the folder for temporary files has too long a name for a socket", cure="set TMPDIR")
+        return local
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        self._forwards.clear()
+        if connection is not None:
+            connection.close()
+            try:
+                await asyncio.wait_for(connection.wait_closed(), 3)
+            except (OSError, TimeoutError):
+                connection.abort()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
