@@ -1,4 +1,4 @@
-"""A disk into the EC2 endpoint: the engine's sink against a bare loop of the same API calls, and a mostly empty disk."""
+"""A disk into the EC2 endpoint: our sink against a bare loop of the same API calls, and a mostly empty disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUNDS = 5
 
 
 def bare(endpoint: Endpoint, data: bytes) -> float:
-    """Seconds of start, put, complete with nothing around them, as many puts at once as the sink has."""
+    """Seconds of put and complete with nothing around them, as many puts at once as the sink has."""
     ebs = boto3.client(
         "ebs",
         endpoint_url=endpoint.url,
@@ -36,7 +36,6 @@ def bare(endpoint: Endpoint, data: bytes) -> float:
         aws_secret_access_key=endpoint.secret_key,
         config=Config(max_pool_connections=16),
     )
-    began = time.monotonic()
     snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
 
     def put(index: int) -> bytes:
@@ -53,6 +52,7 @@ def bare(endpoint: Endpoint, data: bytes) -> float:
         return digest
 
     count = len(data) // BLOCK
+    began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         digests = list(pool.map(put, range(count)))
     total = base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode()
@@ -73,8 +73,8 @@ async def prepared(driver: Driver, size: int, migration: str) -> DiskSpec:
 
 
 def ours(endpoint: Endpoint, disk: DiskSpec, data: bytes) -> float:
-    began = time.monotonic()
     sink = Driver.open_sink(disk, ec2_settings(endpoint))
+    began = time.monotonic()
     for offset in range(0, len(data), BLOCK):
         sink.write(offset, data[offset : offset + BLOCK])
     if disk.size_bytes > len(data):
