@@ -27,7 +27,8 @@ def sheet(t: Tokens) -> str:
 #statusbar {{ border-top: 1px solid {t.line}; }}
 #brand {{ font-size: 15px; font-weight: 700; }}
 #key {{ border: 1px solid {t.line}; border-radius: 5px; color: {t.muted}; padding: 0 5px; font-size: 11px; }}
-#flat {{ background: transparent; border: 1px solid transparent; font-weight: 400; color: {t.muted}; padding: 4px 8px; }}
+#flat {{ background: transparent; border: 1px solid transparent; font-weight: 400; color: {t.muted};
+    padding: 4px 8px; }}
 #flat:hover {{ background: {t.pane2}; }}
 #flat:focus {{ border-color: {t.accent}; }}
 #pill {{ border-radius: 9px; padding: 1px 9px; font-size: 12px; font-weight: 500; min-height: 17px; }}

@@ -147,9 +147,7 @@ class StageBars(QWidget):
             part = min(1.0, stage.progress.done_bytes / total) if total else 1.0
             painter.save()
             painter.setClipPath(shape)
-            painter.fillRect(
-                QRectF(room.x(), 0, room.width() * part, room.height()), theme.colour("accent_bg")
-            )
+            painter.fillRect(QRectF(room.x(), 0, room.width() * part, room.height()), theme.colour("accent_bg"))
             painter.restore()
         painter.setPen(theme.colour(text_role))
         text = painter.fontMetrics().elidedText(stage_text(stage), Qt.TextElideMode.ElideRight, int(room.width()) - 8)

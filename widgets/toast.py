@@ -63,9 +63,7 @@ class Toasts(QObject):
         self._shown: list[Toast] = []
         window.installEventFilter(self)
 
-    def tell(
-        self, level: str, text: str, cure: str = "", action: tuple[str, Callable[[], None]] | None = None
-    ) -> None:
+    def tell(self, level: str, text: str, cure: str = "", action: tuple[str, Callable[[], None]] | None = None) -> None:
         """Show one message; the same text is not shown twice at a time."""
         if any(toast.accessibleName().startswith(text) for toast in self._shown):
             return

@@ -204,5 +204,3 @@ class Verbs:
     def _start(self, begin: object) -> None:
         """Run what starts a task; a refusal becomes a message."""
         self._window.attempt(begin)
-
-

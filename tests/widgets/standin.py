@@ -80,7 +80,7 @@ def make_vm(connection: str, name: str, state: PowerState = PowerState.RUNNING, 
         "detailed": True,
         "origin": Origin.EVENT,
     }
-    return Vm(ref=vm_ref(connection, name), name=name, parent=host_ref(connection), **{**values, **fields})  # type: ignore[arg-type]
+    return Vm(ref=vm_ref(connection, name), name=name, **{"parent": host_ref(connection), **values, **fields})  # type: ignore[arg-type]
 
 
 def world() -> list[Object]:

@@ -1,0 +1,1 @@
+"""What a tab shows of one object: a VM, a host, a site."""

@@ -1,0 +1,177 @@
+"""What all tabs have in common: a key, a name, the object they show, and how news reach them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from app.inventory import Delta
+from backends.model import Kind, Object, Origin, Ref, Sample
+from widgets import format as fmt
+from widgets.parts import Pill, Sign, label, scrolled
+
+if TYPE_CHECKING:
+    from app.tasks import Task
+    from widgets.window import Window
+
+WIDE = 880
+"""From this width on, cards stand three in a row."""
+
+
+def freshness(window: Window, item: Object) -> str:
+    """How far the values of an object can be trusted: live, by event; 2 s ago; offline, seen 4 min ago."""
+    site = window.services.connections.get(item.ref.connection)
+    if site is None or str(site.state) != "ready":
+        return f"offline, seen {fmt.age(item.seen)}"
+    if item.origin == Origin.EVENT:
+        return "live, by event"
+    if item.origin == Origin.CACHE:
+        return f"from the store, seen {fmt.age(item.seen)}"
+    return f"asked {fmt.age(item.seen)}"
+
+
+class Banner(QFrame):
+    """One line of trouble across the page, with what to do about it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("banner")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 8, 12, 8)
+        row.setSpacing(10)
+        self._sign = Sign("circle-alert", "warn", self)
+        row.addWidget(self._sign, 0, Qt.AlignmentFlag.AlignTop)
+        self._text = label("", "", self, copy=True)
+        self._text.setWordWrap(True)
+        row.addWidget(self._text, 1)
+        self.hide()
+
+    def say(self, text: str, role: str = "warn") -> None:
+        self._text.setText(text)
+        self.setAccessibleName(text)
+        if self.property("role") != role:
+            self.setProperty("role", role)
+            self.style().unpolish(self)
+            self.style().polish(self)
+            self._sign.show_as({"bad": "circle-x", "ok": "circle-check"}.get(role, "circle-alert"), role)
+        self.setVisible(bool(text))
+
+    def text(self) -> str:
+        return self._text.text()
+
+
+class CardRow(QWidget):
+    """Cards side by side where there is room, else below each other in two columns. `shares` are their widths."""
+
+    def __init__(self, cards: list[tuple[QWidget, int]], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._cards = cards
+        self._rows = QVBoxLayout(self)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        self._rows.setSpacing(14)
+        self._lines = [QHBoxLayout(), QHBoxLayout()]
+        for line in self._lines:
+            line.setSpacing(14)
+            self._rows.addLayout(line)
+        self._wide: bool | None = None
+        self._lay(True)
+
+    def _lay(self, wide: bool) -> None:
+        if wide == self._wide:
+            return
+        self._wide = wide
+        for line in self._lines:
+            while line.takeAt(0) is not None:
+                pass
+        for number, (card, share) in enumerate(self._cards):
+            self._lines[0 if wide or number < 2 else 1].addWidget(card, share)
+
+    def resizeEvent(self, event: object) -> None:
+        self._lay(self.width() >= WIDE or len(self._cards) < 3)
+
+
+class Page(QWidget):
+    """A tab. Subclasses fill `self.body` and redraw in `refresh`; nothing here asks a server on the UI's time."""
+
+    renamed = Signal()
+
+    def __init__(self, window: Window, key: str, ref: Ref, symbol: str) -> None:
+        super().__init__(window)
+        self.window_, self.services = window, window.services
+        self.key, self.ref, self.symbol = key, ref, symbol
+        self.name = ""
+        inner = QWidget()
+        self.body = QVBoxLayout(inner)
+        self.body.setContentsMargins(20, 16, 20, 20)
+        self.body.setSpacing(14)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(inner))
+        head = QVBoxLayout()
+        head.setSpacing(4)
+        self.head = QHBoxLayout()
+        self.head.setSpacing(8)
+        self._title = label("", "title", self, copy=True)
+        self.state = Pill("", "muted", self)
+        self.pills = [Pill("", "muted", self) for _ in range(3)]
+        for widget in (self._title, self.state, *self.pills):
+            self.head.addWidget(widget)
+            widget.setVisible(widget is self._title)
+        self.head.addStretch(1)
+        head.addLayout(self.head)
+        self.facts = QHBoxLayout()
+        self.facts.setSpacing(18)
+        head.addLayout(self.facts)
+        self._facts: list[QLabel] = []
+        self.body.addLayout(head)
+        self.banner = Banner(self)
+        self.body.addWidget(self.banner)
+
+    def show_name(self, name: str) -> None:
+        if name != self.name:
+            self.name = name
+            self._title.setText(name)
+            self.setAccessibleName(name)
+            self.renamed.emit()
+
+    def show_facts(self, texts: list[str]) -> None:
+        """The muted words below the title."""
+        while len(self._facts) < len(texts):
+            made = label("", "muted", self, copy=True)
+            self._facts.append(made)
+            self.facts.insertWidget(len(self._facts) - 1, made)
+            if len(self._facts) == 1:
+                self.facts.addStretch(1)
+        for number, made in enumerate(self._facts):
+            made.setText(texts[number] if number < len(texts) else "")
+            made.setVisible(number < len(texts))
+
+    def show_pills(self, texts: list[str]) -> None:
+        for number, pill in enumerate(self.pills):
+            pill.show_as(texts[number] if number < len(texts) else "", "muted")
+
+    def concerns(self, delta: Delta) -> bool:
+        """Whether news touch what is shown here."""
+        return any(item.ref == self.ref or item.parent == self.ref for part in _parts(delta) for item in part)
+
+    def refresh(self) -> None:
+        """Show the object as it is now."""
+
+    def metered(self, samples: dict[Ref, Sample]) -> None:
+        """New readings came."""
+
+    def task_changed(self, task: Task) -> None:
+        """A task changed."""
+
+    def close_down(self) -> None:
+        """The tab is being closed."""
+
+
+def _parts(delta: Delta) -> tuple[tuple[Object, ...], ...]:
+    return delta.added, delta.changed, delta.removed
+
+
+def site_ref(name: str) -> Ref:
+    return Ref(name, Kind.CONNECTION, name)

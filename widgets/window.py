@@ -1,0 +1,475 @@
+"""The main window: search above, tree at the left, tabs at the right, tasks below; and how it is started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
+from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QSplitter, QVBoxLayout, QWidget
+
+from app.inventory import Delta
+from app.tasks import Task, TaskState
+from backends.errors import BackendError
+from backends.model import Kind, Level, Ref, Sample
+from widgets import theme
+from widgets.background import Background, words
+from widgets.bars import LagMeter, StatusBar, TopBar
+from widgets.commands import Command, table
+from widgets.details.page import Page
+from widgets.details.vm import VmPage
+from widgets.dock import Dock
+from widgets.eventlog import Line
+from widgets.icons import icon
+from widgets.overview import OverviewPage
+from widgets.palette import Palette
+from widgets.searchbox import SearchBox
+from widgets.sheet import sheet
+from widgets.tabs import Tabs
+from widgets.tally import Tally
+from widgets.toast import Toasts
+from widgets.tree import Tree
+from widgets.verbs import Verbs
+
+if TYPE_CHECKING:
+    from app.connections import Connection
+    from app.services import Services
+
+log = logging.getLogger(__name__)
+
+COALESCE_MS = 50
+PREVIEW_MS = 120
+SAVE_MS = 1500
+ELSEWHERE = ("view.search",)
+"""The search field listens for its own shortcut."""
+STATE = "window"
+"""The setting that holds the window's state."""
+
+
+class Window(QMainWindow):
+    """Puts the parts together and hands news to them, gathered for a moment. It decides nothing."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self.services = services
+        self.setWindowTitle("Causeway")
+        self.setWindowIcon(icon("waypoints", "accent"))
+        self.resize(1440, 900)
+        self.setMinimumSize(760, 480)
+        self.toasts = Toasts(self)
+        self.background = Background(lambda text, cure: self.complain(text, cure))
+        self.verbs = Verbs(services, self)
+        self.tally = Tally(services.inventory)
+        self.lag = LagMeter()
+        self._menu_refs: list[Ref] | None = None
+        self._dirty: set[Page] = set()
+        self._told: dict[str, TaskState] = {task.id: task.state for task in services.tasks.all()}
+        self._leave = False
+        self._build()
+        self.commands: dict[str, Command] = {command.id: command for command in table(self)}
+        self._shortcuts()
+        self._timers()
+        self._unsubscribe = [
+            services.inventory.subscribe(self._on_delta),
+            services.inventory.subscribe_meters(self._on_meters),
+            services.tasks.subscribe(self._on_task),
+            services.connections.subscribe(self._on_site),
+            self.tally.unsubscribe,
+        ]
+        self._restyle()
+        theme.on_change(self._restyle)
+        self.background.run(self.lag.run(), "lag meter")
+        self._welcome_if_empty()
+
+    # What others ask of the window
+
+    def selection(self) -> list[Ref]:
+        """What commands act on: the menu's objects, the tab's where it has the keyboard, else the tree's."""
+        if self._menu_refs is not None:
+            return self._menu_refs
+        page = self.tabs.page()
+        focus = QApplication.focusWidget()
+        chosen = self.tree.selected()
+        if page.key != "overview" and (not chosen or (focus is not None and page.isAncestorOf(focus))):
+            return [page.ref]
+        return chosen
+
+    def open_ref(self, ref: Ref) -> None:
+        """Open an object in a tab that stays."""
+        self.tabs.open(ref, stay=True)
+
+    def open_selected(self) -> None:
+        for ref in self.selection()[:8]:
+            self.open_ref(ref)
+
+    def popup_menu(self, at: QPoint, refs: Sequence[Ref]) -> None:
+        """The menu of these objects at a point of the screen."""
+        if not refs:
+            return
+        self._menu_refs = list(refs)
+        kind = "vm" if any(ref.kind == Kind.VM for ref in refs) else "site"
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.setToolTipsVisible(True)
+        found = [command for command in self.commands.values() if command.menu == kind]
+        for number, (_, part) in enumerate(groupby(found, key=lambda command: command.part)):
+            if number:
+                menu.addSeparator()
+            for command in part:
+                self._add_action(menu, command)
+        # The choice is triggered after the menu has hidden itself.
+        menu.aboutToHide.connect(lambda: QTimer.singleShot(0, self, self._forget_menu))
+        menu.popup(at)
+
+    def plan_move(self, refs: Sequence[Ref], to: Ref | None, copy: bool) -> None:
+        """Show the plan of a move; without a target it asks for one."""
+        from widgets.plan import PlanDialog
+
+        PlanDialog(self, refs, to, copy=copy).show()
+
+    def show_connect(
+        self, section: str = "", kind: str = "", name: str = "", settings: dict[str, str] | None = None
+    ) -> None:
+        from widgets.connect import ConnectDialog
+
+        ConnectDialog(self, section=section, kind=kind, name=name, settings=settings or {}).show()
+
+    def forget_site(self, name: str) -> None:
+        """Drop a connection, and offer to take it back."""
+        site = self.services.connections.get(name)
+        if site is None:
+            return
+
+        async def forget() -> None:
+            await self.services.connections.forget(name)
+            again = lambda: self.show_connect(kind=site.kind, name=site.name, settings=dict(site.settings))  # noqa: E731
+            self.toasts.tell("info", f"{name} is forgotten", "nothing was changed there", ("Add it again…", again))
+
+        for number in reversed(range(self.tabs.count())):
+            page = self.tabs.widget(number)
+            if isinstance(page, Page) and page.ref.connection == name:
+                self.tabs.close_page(number)
+        self.background.run(forget(), f"forget {name}")
+
+    def attempt(self, begin: Callable[[], object]) -> None:
+        """Run what starts a task; a refusal becomes a message."""
+        try:
+            begin()
+        except BackendError as error:
+            self.complain(*words("not started", error))
+
+    def complain(self, text: str, cure: str = "", level: Level = Level.RED, ref: Ref | None = None) -> None:
+        """A passive message, kept in the event log."""
+        self.services.events.add(f"{text} ({cure})" if cure else text, level=level, ref=ref)
+        self.toasts.tell(level.value, text, cure)
+
+    def events_about(self, ref: Ref) -> list[Line]:
+        return self.dock.events.about(ref)
+
+    def alert_lines(self) -> list[Line]:
+        return self.dock.alerts.lines()
+
+    # What the commands of the view do
+
+    def focus_search(self) -> None:
+        self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def focus_tree(self) -> None:
+        """F6 goes round: tree, tab, lower pane."""
+        stops = [self.tree.view, self.tabs.page(), self.dock.buttons[self.dock.pane]]
+        focus = QApplication.focusWidget()
+        inside = [stop is focus or (focus is not None and stop.isAncestorOf(focus)) for stop in stops]
+        following = stops[(inside.index(True) + 1) % len(stops)] if any(inside) else stops[0]
+        if isinstance(following, Page):
+            following.focusNextChild() if following.focusWidget() is None else following.focusWidget().setFocus()
+        following.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def refresh(self) -> None:
+        self.services.connections.refresh()
+        self.toasts.tell("info", "Asking every site again")
+
+    def step_tab(self, by: int) -> None:
+        self.tabs.step(by)
+
+    def close_tab(self, index: int) -> None:
+        self.tabs.close_page(index)
+
+    def show_overview(self) -> None:
+        self.tabs.setCurrentIndex(0)
+
+    def show_dock(self, pane: str) -> None:
+        if self._rows.sizes()[1] < 80:
+            self._rows.setSizes([self.height() - 180, 180])
+        self.dock.show_pane(pane)
+
+    def toggle_dock(self) -> None:
+        hidden = not self.dock.isVisible()
+        self.dock.setVisible(hidden)
+
+    def toggle_theme(self) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme.apply(app, theme.Mode.LIGHT if theme.is_dark() else theme.Mode.DARK)
+        self._save_soon()
+
+    def show_palette(self) -> None:
+        Palette(self).show()
+
+    def show_welcome(self) -> None:
+        from widgets.firstrun import FirstRun
+
+        FirstRun(self).show()
+
+    def close_window(self) -> None:
+        self.close()
+
+    # State
+
+    def state(self) -> dict[str, object]:
+        return {
+            "geometry": bytes(self.saveGeometry().toBase64().data()).decode(),
+            "columns": self._columns.sizes(),
+            "rows": self._rows.sizes(),
+            "dock": self.dock.pane,
+            "dock_shown": self.dock.isVisibleTo(self),
+            "tabs": self.tabs.kept(),
+            "tree": self.tree.state(),
+            "theme": str(theme.mode()),
+        }
+
+    def restore(self, state: object) -> None:
+        """Bring back what `state` said; what does not fit any more is left out."""
+        if not isinstance(state, dict):
+            return
+        if isinstance(geometry := state.get("geometry"), str):
+            self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
+        for name, splitter in (("columns", self._columns), ("rows", self._rows)):
+            sizes = state.get(name)
+            if isinstance(sizes, list) and len(sizes) == 2 and all(isinstance(size, int) for size in sizes):
+                splitter.setSizes(sizes)
+        if state.get("dock") in self.dock.buttons:
+            self.dock.show_pane(str(state["dock"]))
+        self.dock.setVisible(state.get("dock_shown", True) is not False)
+        if isinstance(tree := state.get("tree"), dict):
+            self.tree.restore(tree)
+        if isinstance(tabs := state.get("tabs"), list):
+            self.tabs.restore([str(key) for key in tabs])
+        app = QApplication.instance()
+        if state.get("theme") in set(theme.Mode) and isinstance(app, QApplication):
+            theme.apply(app, theme.Mode(str(state["theme"])))
+
+    async def load_state(self) -> None:
+        self.restore(await self.services.store.setting(STATE))
+
+    async def save_state(self) -> None:
+        await self.services.store.set_setting(STATE, self.state())
+
+    async def close_down(self) -> None:
+        """Before the services end: save, stop listening, end what runs in the background."""
+        for timer in (self._flush_timer, self._preview_timer, self._save_timer):
+            timer.stop()
+        await self.save_state()
+        for end in self._unsubscribe:
+            end()
+        self._unsubscribe = []
+        self.dock.close_down()
+        for page in self.tabs.pages():
+            page.close_down()
+        self.tree.close()
+        await self.background.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """With tasks running it asks: wait, or go on without a window."""
+        active = [task for task in self.services.tasks.all() if task.active]
+        if self._leave or not active:
+            event.accept()
+            QApplication.quit()
+            return
+        from widgets.leaving import Leaving
+
+        event.ignore()
+        Leaving(self, active).show()
+
+    def leave(self) -> None:
+        """Close without asking again."""
+        self._leave = True
+        self.close()
+
+    # Inside
+
+    def _build(self) -> None:
+        self.search = SearchBox(self.services.search)
+        self.tree = Tree(self.services)
+        self.dock = Dock(self.services)
+        self.tabs = Tabs(self, lambda: OverviewPage(self))
+        right = QWidget()
+        right.setObjectName("right")
+        right.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        inside = QVBoxLayout(right)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.addWidget(self.tabs)
+        self._columns = QSplitter(Qt.Orientation.Horizontal)
+        self._rows = QSplitter(Qt.Orientation.Vertical)
+        for splitter in (self._columns, self._rows):
+            splitter.setHandleWidth(1)
+            splitter.setChildrenCollapsible(False)
+            splitter.splitterMoved.connect(lambda *_: self._save_soon())
+        self._columns.addWidget(self.tree)
+        self._columns.addWidget(right)
+        self._columns.setStretchFactor(1, 1)
+        self._columns.setSizes([404, 1036])
+        self._rows.addWidget(self._columns)
+        self._rows.addWidget(self.dock)
+        self._rows.setStretchFactor(0, 1)
+        self._rows.setSizes([700, 116])
+        centre = QWidget()
+        column = QVBoxLayout(centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self.top = TopBar(self, self.search)
+        self.status = StatusBar(self, self.lag)
+        column.addWidget(self.top)
+        column.addWidget(self._rows, 1)
+        column.addWidget(self.status)
+        self.setCentralWidget(centre)
+        self._wire()
+
+    def _wire(self) -> None:
+        tree = self.tree
+        self.search.changed.connect(tree.set_query)
+        tree.opened.connect(self.open_ref)
+        tree.selection_changed.connect(self._on_selection)
+        tree.move_requested.connect(self.plan_move)
+        tree.menu_requested.connect(self.popup_menu)
+        tree.delete_requested.connect(lambda refs: self.verbs.delete([ref for ref in refs if ref.kind == Kind.VM]))
+        tree.add_requested.connect(self.show_connect)
+        tree.refused.connect(lambda ref, why: self.toasts.tell("amber", f"Cannot go to {self._name(ref)}", why))
+        self.dock.opened.connect(self.open_ref)
+        self.dock.alerts.counted.connect(self.top.show_alerts)
+        self.tabs.currentChanged.connect(lambda _: self._save_soon())
+
+    def _shortcuts(self) -> None:
+        for command in self.commands.values():
+            if not command.shortcut or command.id in ELSEWHERE:
+                continue
+            owner = self.tabs if command.local else self
+            shortcut = QShortcut(QKeySequence(command.shortcut), owner)
+            if command.local:
+                shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(lambda command=command: self.run_command(command.id))
+
+    def run_command(self, ident: str) -> None:
+        """Run a command, or say why not now."""
+        command = self.commands[ident]
+        if reason := command.why_not():
+            self.toasts.tell("info", f"{command.text.rstrip('…')}: {reason}")
+        else:
+            command.run()
+
+    def _timers(self) -> None:
+        def single(interval: int, function: Callable[[], None]) -> QTimer:
+            timer = QTimer(self, singleShot=True, interval=interval)
+            timer.timeout.connect(function)
+            return timer
+
+        self._flush_timer = single(COALESCE_MS, self._flush)
+        self._preview_timer = single(PREVIEW_MS, self._preview)
+        self._save_timer = single(SAVE_MS, lambda: self.background.run(self.save_state(), "window state"))
+
+    def _add_action(self, menu: QMenu, command: Command) -> None:
+        reason = command.why_not()
+        # A state that forbids an action hides it; what a site cannot do at all stays, grey, with the reason.
+        if reason.startswith("it is ") and command.id.startswith("power."):
+            return
+        action = QAction(icon(command.icon, "muted"), command.text, menu)
+        if command.shortcut:
+            action.setShortcut(QKeySequence(command.shortcut))
+            action.setShortcutVisibleInContextMenu(True)
+        action.setEnabled(not reason)
+        action.setToolTip(reason or command.text.rstrip("…"))
+        action.triggered.connect(lambda: command.run())
+        menu.addAction(action)
+
+    def _forget_menu(self) -> None:
+        self._menu_refs = None
+
+    def _name(self, ref: Ref) -> str:
+        item = self.services.inventory.get(ref)
+        return item.name if item is not None else ref.id
+
+    def _restyle(self) -> None:
+        self.setStyleSheet(sheet(theme.tokens()))
+
+    def _welcome_if_empty(self) -> None:
+        if not self.services.connections.all():
+            QTimer.singleShot(0, self, self.show_welcome)
+
+    def _save_soon(self) -> None:
+        self._save_timer.start()
+
+    def _on_selection(self, refs: list[Ref]) -> None:
+        if len(refs) == 1:
+            self._preview_timer.start()
+
+    def _preview(self) -> None:
+        refs = self.tree.selected()
+        if len(refs) == 1:
+            focus = QApplication.focusWidget()
+            self.tabs.open(refs[0], stay=False)
+            if focus is not None:
+                focus.setFocus()
+
+    def _on_delta(self, delta: Delta) -> None:
+        for page in self.tabs.pages():
+            if page.concerns(delta):
+                self._soon(page)
+        if delta.added or delta.removed:
+            self._follow_soon()
+
+    def _follow_soon(self) -> None:
+        for page in self.tabs.pages():
+            if isinstance(page, VmPage):
+                self._soon(page)
+
+    def _soon(self, page: Page) -> None:
+        self._dirty.add(page)
+        if not self._flush_timer.isActive():
+            self._flush_timer.start()
+
+    def _flush(self) -> None:
+        """Redraw the page that is shown; the others are drawn when they come to the front. Tabs follow their VM."""
+        dirty, self._dirty = self._dirty, set()
+        pages = self.tabs.pages()
+        for page in dirty:
+            if page not in pages:
+                continue
+            if isinstance(page, VmPage):
+                here = self.services.identity.ref_of(page.uid)
+                if here is not None and here in self.services.inventory:
+                    page.follow(here)
+            if page is self.tabs.currentWidget():
+                page.refresh()
+
+    def _on_meters(self, samples: dict[Ref, Sample]) -> None:
+        for page in self.tabs.pages():
+            page.metered(samples)
+
+    def _on_task(self, task: Task) -> None:
+        before, self._told[task.id] = self._told.get(task.id), task.state
+        for page in self.tabs.pages():
+            page.task_changed(task)
+        if before != task.state:
+            self._follow_soon()
+            if task.state == TaskState.FAILED:
+                self.toasts.tell("red", f"{task.title}: {task.error}", task.cure)
+            elif task.state in (TaskState.UNKNOWN, TaskState.INTERRUPTED):
+                self.toasts.tell("amber", f"{task.title}: {task.error or task.state}", task.cure)
+
+    def _on_site(self, site: Connection) -> None:
+        for page in self.tabs.pages():
+            if page.key == "overview" or page.ref.connection == site.name:
+                self._soon(page)
+        self.status.refresh()
