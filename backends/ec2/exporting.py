@@ -110,14 +110,14 @@ class Exporting(Core):
         return SnapshotSource(spec, settings)
 
     async def fence(self, vm: Ref, *, migration: str) -> None:
-        """Stop the instance, note its root volume in a tag, and detach that: it cannot start by accident."""
+        """Note a stopped instance's root volume in a tag and detach it: it cannot start by accident."""
         region, raw = await self._instance(vm.id)
         tags = t.tags_of(raw)
         if tags.get(t.FENCED, migration) != migration:
             raise Conflict(f"{vm.id} is fenced by migration {tags[t.FENCED]}", object_name=vm.id)
-        if raw["State"]["Name"] != "stopped":
-            await self._ec2(region, "stop_instances", changes=True, InstanceIds=[vm.id])
-            await self._wait_state(vm.id, "stopped")
+        if raw["State"]["Name"] not in ("stopping", "stopped"):
+            raise Conflict(f"{vm.id} is {raw['State']['Name']}", object_name=vm.id, cure="stop it first")
+        await self._wait_state(vm.id, "stopped")
         root = _root_volume(raw)
         if not root:
             if ROOT in tags:

@@ -219,6 +219,9 @@ async def test_fence_unfence_retire(driver: Driver, endpoint: Endpoint, ec2: Any
     ref = await arrive(driver, endpoint, migration, disk_bytes())
     await driver.adopt(ref, migration=migration)
     root = (await vm_at(driver, ref)).disks[0].source
+    with pytest.raises(Conflict, match="running"):
+        await driver.fence(ref, migration="m1")
+    await driver.power(ref, PowerAction.OFF)
     for _ in range(2):
         await driver.fence(ref, migration="m1")
     vm = await vm_at(driver, ref)
