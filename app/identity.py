@@ -6,12 +6,14 @@ What Causeway keeps about a VM (group, tags, where it has been) hangs on the uid
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from sys import intern
 from typing import TYPE_CHECKING
 
 from app.inventory import Delta, Inventory
@@ -29,7 +31,10 @@ MOVING = timedelta(minutes=5)
 
 @dataclass(slots=True)
 class _Known:
-    """One VM: where it is now, its platform UUID, the host that showed it, and what hangs on it."""
+    """One VM: where it is now, its platform UUID, the host that showed it, and what hangs on it.
+
+    `since` is when it came to where it is, `past` where it was before; there are a hundred thousand of these.
+    """
 
     uid: str
     ref: Ref
@@ -37,7 +42,8 @@ class _Known:
     host: str = ""
     group: str = ""
     tags: tuple[tuple[str, str], ...] = ()
-    history: list[tuple[Ref, datetime]] = field(default_factory=list)
+    since: str = ""
+    past: tuple[tuple[Ref, str], ...] = ()
 
 
 class Identity:
@@ -50,7 +56,7 @@ class Identity:
         self._store = store
         self._known: dict[str, _Known] = {}
         self._uids: dict[Ref, str] = {}
-        self._by_uuid: dict[str, list[str]] = {}
+        self._by_uuid: dict[str, tuple[str, ...]] = {}
         self._aliases: dict[str, str] = {}
         self._vanished: dict[str, None] = {}
         self._dirty: set[str] = set()
@@ -69,11 +75,9 @@ class Identity:
         """Take in what the store knows. Call it before the first VM is seen."""
         if self._store is None:
             return
-        for uid, connection, kind, ident, platform, host, group, tags, history in await self._store.identities():
-            known = _Known(uid, Ref(connection, Kind(kind), ident), platform, host, group)
-            known.tags = tuple((key, value) for key, value in json.loads(tags)) if tags else ()
-            known.history = [(Ref(c, Kind(k), i), datetime.fromisoformat(at)) for c, k, i, at in json.loads(history)]
-            self._take(known)
+        rows = await self._store.identities()
+        # Built beside the loop: nothing else looks at them before this returns.
+        await asyncio.to_thread(self._restore, rows)
 
     async def close(self) -> None:
         """Follow no longer and write what is left."""
@@ -178,7 +182,9 @@ class Identity:
     def history(self, uid: str) -> list[tuple[Ref, datetime]]:
         """Where the VM has been and since when, oldest first."""
         known = self._find(uid)
-        return list(known.history) if known is not None else []
+        if known is None:
+            return []
+        return [(ref, datetime.fromisoformat(at)) for ref, at in (*known.past, (known.ref, known.since))]
 
     # What hangs on it
 
@@ -207,6 +213,22 @@ class Identity:
 
     # Inside
 
+    def _restore(self, rows: list[tuple[str, ...]]) -> None:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for uid, connection, kind, ident, platform, host, group, tags, history in rows:
+                known = _Known(uid, Ref(intern(connection), Kind(kind), ident))
+                known.uuid = ident if platform == ident else platform
+                known.host, known.group = intern(host), intern(group)
+                known.tags = tuple((key, value) for key, value in json.loads(tags)) if tags else ()
+                known.since, *past = json.loads(history) if history.startswith("[") else (history,)
+                known.past = tuple((Ref(name, Kind(what), where), at) for name, what, where, at in past)
+                self._take(known)
+        finally:
+            if collecting:
+                gc.enable()
+
     def _find(self, uid: str) -> _Known | None:
         return self._known.get(self._aliases.get(uid, uid))
 
@@ -228,7 +250,7 @@ class Identity:
         return [self._known[uid] for uid in self._by_uuid.get(platform, ())] if platform else []
 
     def _new(self, ref: Ref, platform: str = "", host: str = "") -> _Known:
-        known = _Known(uuid.uuid4().hex[:16], ref, platform, host, history=[(ref, now())])
+        known = _Known(uuid.uuid4().hex[:16], ref, platform, host, since=now().isoformat())
         self._take(known)
         self._changed(known.uid)
         return known
@@ -237,21 +259,21 @@ class Identity:
         self._known[known.uid] = known
         self._uids[known.ref] = known.uid
         if known.uuid:
-            self._by_uuid.setdefault(known.uuid, []).append(known.uid)
+            self._by_uuid[known.uuid] = (*self._by_uuid.get(known.uuid, ()), known.uid)
 
     def _place(self, known: _Known, ref: Ref) -> None:
         self._uids[ref] = known.uid
         if known.ref != ref:
-            known.ref = ref
-            known.history.append((ref, now()))
+            known.past = (*known.past, (known.ref, known.since))
+            known.ref, known.since = ref, now().isoformat()
             self._changed(known.uid)
 
     def _set_uuid(self, known: _Known, platform: str) -> None:
-        if known.uuid and known.uid in self._by_uuid.get(known.uuid, ()):
-            self._by_uuid[known.uuid].remove(known.uid)
+        if known.uuid:
+            self._by_uuid[known.uuid] = tuple(uid for uid in self._by_uuid.get(known.uuid, ()) if uid != known.uid)
         known.uuid = platform
         if platform:
-            self._by_uuid.setdefault(platform, []).append(known.uid)
+            self._by_uuid[platform] = (*self._by_uuid.get(platform, ()), known.uid)
 
     def _merge(self, newborn: str, into: _Known) -> None:
         """A uid that was given too early, while the move was under way, becomes another word for the real one."""
@@ -291,11 +313,12 @@ class Identity:
 
 def _newborn(known: _Known) -> bool:
     """Whether a uid was given so lately that a move may have been under way."""
-    return len(known.history) == 1 and now() - known.history[0][1] < MOVING
+    return not known.past and now() - datetime.fromisoformat(known.since) < MOVING
 
 
 def _row(known: _Known) -> tuple[str, ...]:
-    history = json.dumps([[ref.connection, ref.kind.value, ref.id, at.isoformat()] for ref, at in known.history])
+    past = [(ref.connection, ref.kind.value, ref.id, at) for ref, at in known.past]
+    history = json.dumps([known.since, *past]) if past else known.since
     tags = json.dumps(known.tags) if known.tags else ""
     ref = known.ref
     return (known.uid, ref.connection, ref.kind.value, ref.id, known.uuid, known.host, known.group, tags, history)

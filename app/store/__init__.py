@@ -98,7 +98,7 @@ class Store:
     # Identities
 
     async def identities(self) -> list[tuple[str, ...]]:
-        """uid, connection, kind, id, uuid, host, group, tags (JSON), history (JSON) of every known VM."""
+        """uid, connection, kind, id, uuid, host, group, tags and history (as app.identity writes them)."""
         query = 'SELECT uid,connection,kind,id,uuid,host,"group",tags,history FROM identities'
         return await self._read(lambda conn: conn.execute(query).fetchall())
 

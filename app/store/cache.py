@@ -39,8 +39,12 @@ _SAVE = (
     f"INSERT INTO objects ({_names}) VALUES ({','.join('?' * len(COLUMNS))}) "
     f"ON CONFLICT (connection,kind,id) DO UPDATE SET {_updates}"
 )
-_BODY = "INSERT INTO bodies (connection,kind,id,body) VALUES (?,?,?,?) ON CONFLICT (connection,kind,id) DO "
-_SELECT = f"SELECT {_names} FROM objects WHERE kind='vm' ORDER BY rowid"
+_BODY = (
+    "INSERT INTO bodies (key,body) SELECT key,? FROM objects WHERE connection=? AND kind=? AND id=? "
+    "ON CONFLICT (key) DO "
+)
+_SELECT = f"SELECT key,{_names} FROM objects"
+_ONE = "connection=? AND kind=? AND id=?"
 _ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,21 +55,21 @@ def save(conn: sqlite3.Connection, objects: Sequence[Object]) -> None:
     quick: list[tuple[str, ...]] = []
     for item in objects:
         partial = isinstance(item, Vm) and (not item.detailed or item.origin == Origin.CACHE)
-        (quick if partial else full).append((*_key(item.ref), _body(item)))
+        (quick if partial else full).append((_body(item), *_key(item.ref)))
     conn.executemany(_BODY + "UPDATE SET body=excluded.body", full)
     conn.executemany(_BODY + "NOTHING", quick)
 
 
 def delete(conn: sqlite3.Connection, refs: Iterable[Ref]) -> None:
     keys = [_key(ref) for ref in refs]
-    for table in ("objects", "bodies"):
-        conn.executemany(f"DELETE FROM {table} WHERE connection=? AND kind=? AND id=?", keys)
+    conn.executemany(f"DELETE FROM bodies WHERE key IN (SELECT key FROM objects WHERE {_ONE})", keys)
+    conn.executemany(f"DELETE FROM objects WHERE {_ONE}", keys)
 
 
 def forget(conn: sqlite3.Connection, connection: str) -> None:
     """Drop everything of a connection."""
-    for table in ("objects", "bodies"):
-        conn.execute(f"DELETE FROM {table} WHERE connection=?", (connection,))
+    conn.execute("DELETE FROM bodies WHERE key IN (SELECT key FROM objects WHERE connection=?)", (connection,))
+    conn.execute("DELETE FROM objects WHERE connection=?", (connection,))
 
 
 def load(conn: sqlite3.Connection) -> list[Object]:
@@ -74,12 +78,7 @@ def load(conn: sqlite3.Connection) -> list[Object]:
     # A hundred thousand new objects make the collector walk them again and again, and none of them is garbage.
     gc.disable()
     try:
-        objects: list[Object] = []
-        rest = "SELECT b.kind,b.body FROM bodies b JOIN objects o USING (connection,kind,id) WHERE kind<>'vm'"
-        for kind, body in conn.execute(f"{rest} ORDER BY o.rowid"):
-            objects.append(_cached(kind, json.loads(body)))
-        objects.extend(_vms(conn))
-        return objects
+        return _objects(conn, conn.execute(_SELECT))
     finally:
         if pausing:
             gc.enable()
@@ -87,15 +86,12 @@ def load(conn: sqlite3.Connection) -> list[Object]:
 
 def load_body(conn: sqlite3.Connection, ref: Ref) -> Object | None:
     """One object with everything that is stored of it, None where there is nothing."""
-    found = conn.execute("SELECT body FROM bodies WHERE connection=? AND kind=? AND id=?", _key(ref)).fetchone()
-    if found is None:
-        return None
-    body = json.loads(found[0])
-    if ref.kind != Kind.VM:
-        return _cached(ref.kind, body)
-    query = _SELECT.replace("ORDER BY rowid", "AND connection=? AND id=?")
-    for vm in _vms(conn, query, (ref.connection, ref.id)):
-        return codec.decode(Vm, {**codec.encode(vm), **body})
+    rows = conn.execute(f"{_SELECT} WHERE {_ONE}", _key(ref)).fetchall()
+    for item in _objects(conn, rows):
+        if not isinstance(item, Vm):
+            return item
+        body = conn.execute("SELECT body FROM bodies WHERE key=?", rows[0][:1]).fetchone()
+        return codec.decode(Vm, {**codec.encode(item), **json.loads(body[0])})
     return None
 
 
@@ -127,8 +123,8 @@ def _cached(kind: str, body: dict[str, Any]) -> Object:
     return codec.decode(codec.CLASSES[Kind(kind)], {**body, "origin": Origin.CACHE})
 
 
-def _vms(conn: sqlite3.Connection, query: str = _SELECT, values: tuple[str, ...] = ()) -> list[Vm]:
-    """VMs from their columns. Equal strings, times and parents are one object in memory."""
+def _objects(conn: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> list[Object]:
+    """VMs from their columns, others from their bodies. Equal strings, times and parents are one object in memory."""
 
     @cache
     def parent_of(text: str) -> Ref | None:
@@ -143,16 +139,20 @@ def _vms(conn: sqlite3.Connection, query: str = _SELECT, values: tuple[str, ...]
         return tuple((key, value) for key, value in json.loads(text)) if text else ()
 
     states = {state.value: state for state in PowerState}
-    vms = []
-    rows = conn.execute(query, values)
-    for connection, _, ident, name, parent, seen, state, addresses, tags, *more in rows:
+    objects: list[Object] = []
+    vm, cached = Kind.VM, Origin.CACHE
+    for key, connection, kind, ident, name, parent, seen, state, addresses, tags, *more in rows:
+        if kind != "vm":
+            (body,) = conn.execute("SELECT body FROM bodies WHERE key=?", (key,)).fetchone()
+            objects.append(_cached(kind, json.loads(body)))
+            continue
         detailed, native, cpus, memory, uuid, group, os, flavor, zone = more
-        vms.append(
+        objects.append(
             Vm(
-                ref=Ref(intern(connection), Kind.VM, ident),
+                ref=Ref(intern(connection), vm, ident),
                 name=name,
                 parent=parent_of(parent),
-                origin=Origin.CACHE,
+                origin=cached,
                 seen=time_of(seen),
                 state=states.get(state, PowerState.UNKNOWN),
                 native_state=intern(native),
@@ -168,4 +168,4 @@ def _vms(conn: sqlite3.Connection, query: str = _SELECT, values: tuple[str, ...]
                 zone=intern(zone),
             )
         )
-    return vms
+    return objects

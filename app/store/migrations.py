@@ -17,8 +17,9 @@ def _first(db: Any) -> None:
         **dict.fromkeys(("uuid", "addresses", "group", "tags", "os", "flavor", "zone"), str),
         **dict.fromkeys(("detailed", "seen"), int),
     }
-    db["objects"].create(columns, pk=("connection", "kind", "id"))
-    db["bodies"].create({"connection": str, "kind": str, "id": str, "body": str}, pk=("connection", "kind", "id"))
+    objects = db["objects"].create({"key": int, **columns}, pk="key")
+    objects.create_index(["connection", "kind", "id"], unique=True)
+    db["bodies"].create({"key": int, "body": str}, pk="key")
     identity = dict.fromkeys(("uid", "connection", "kind", "id", "uuid", "host", "group", "tags", "history"), str)
     db["identities"].create(identity, pk="uid")
     db["tasks"].create({"id": str, "created": str, "body": str}, pk="id").create_index(["created"])
