@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.lab.fixtures"]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("PYTEST_QT_API", "pyside6")
 for name in [name for name in os.environ if name.startswith(("AWS_", "CAUSEWAY_", "LIBVIRT_"))]:

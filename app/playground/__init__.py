@@ -106,5 +106,11 @@ def status(home: Path) -> State:
 
 
 def _cloud_seeds(url: str, access: str, secret: str) -> list[Seed]:
-    ec2 = {"endpoint_url": url, "regions": "us-east-1", "access_key_id": access}
-    return [Seed("cloud", "ec2", ec2, {"secret_access_key": secret})]
+    region = "us-east-1"
+    host, _, port = url.removeprefix("http://").partition(":")
+    ec2 = {"endpoint_url": url, "regions": region, "access_key_id": access}
+    broad = {"provider": "ec2", "key": access, "region": region, "host": host, "port": port, "secure": "false"}
+    return [
+        Seed("cloud", "ec2", ec2, {"secret_access_key": secret}),
+        Seed("cloud-lc", "libcloud", broad, {"secret": secret}),
+    ]

@@ -136,12 +136,9 @@ class Playground:
                 cloud = pool.submit(self._start_cloud)
                 fresh = list(pool.map(Host.start, self.hosts))
                 report("Starting the guests")
-                list(
-                    pool.map(
-                        lambda pair: self._populate(pair[0], pair[1], files, kind), zip(self.hosts, fresh, strict=True)
-                    )
-                )
-                cloud.result()
+                work = [pool.submit(self._populate, *one, files, kind) for one in zip(self.hosts, fresh, strict=True)]
+                for part in (*work, cloud):
+                    part.result()
             self.record.complete = True
             self._save()
         report("The playground is up")
@@ -179,9 +176,8 @@ class Playground:
 
     def _folders(self, owner: int, group: int) -> None:
         """The folders that only the owner enters; what is below them may be open."""
-        for folder in {self.folder, self.sockets}:
-            folder.mkdir(exist_ok=True, mode=0o700)
         for folder in (self.folder, self.sockets):
+            folder.mkdir(exist_ok=True, mode=0o700)
             os.chown(folder, owner, group)
             folder.chmod(0o700)
         self.record.owner, self.record.group = owner, group
@@ -225,15 +221,20 @@ class Playground:
             if uuid in plan - elsewhere:
                 host.virsh("start", uuid)
 
-    def define(self, host: Host, one: Guest, disk: Path, kind: str) -> None:
-        """Give a guest its own copy of `disk` on a host and make it known there, not started."""
+    def define(
+        self, host: Host, one: Guest, disk: Path, kind: str, change: Callable[[str], str] = lambda xml: xml
+    ) -> None:
+        """Give a guest its own copy of `disk` on a host and make it known there, not started.
+
+        `kind` is libvirt's domain type, `change` may edit the domain's XML.
+        """
         if one.pool:
             place = host.folder / "lib" / "images" if one.pool == "default" else self.folder / "shared"
             command = ["qemu-img", "convert", "-f", "raw", "-O", one.format, str(disk), str(place / one.file)]
             call(*command)
             host.virsh("pool-refresh", one.pool)
         file = self.folder / f"{one.name}.xml"
-        file.write_text(one.xml(kind, self.record.network), encoding="utf-8")
+        file.write_text(change(one.xml(kind, self.record.network)), encoding="utf-8")
         host.virsh("define", str(file))
         file.unlink()
 

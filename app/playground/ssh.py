@@ -49,9 +49,8 @@ class Ssh:
 
     @property
     def uri(self) -> str:
-        """For libvirt and virsh."""
-        files = f"keyfile={self.key}&known_hosts={self.known_hosts}"
-        return f"qemu+ssh://root@127.0.0.1:{self.port}/system?{files}&known_hosts_verify=normal&no_tty=1"
+        """For a connection's settings. (virsh takes it with "libssh" for "ssh": ssh ignores known_hosts.)"""
+        return f"qemu+ssh://root@127.0.0.1:{self.port}/system?keyfile={self.key}&known_hosts={self.known_hosts}"
 
     def prepare(self, owner: int, group: int) -> None:
         """Keys and configuration; keys that exist stay."""
