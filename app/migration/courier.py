@@ -20,7 +20,7 @@ from app.redaction import redact
 from app.secrets import pipe_secrets
 from app.store import codec
 from backends import errors
-from backends.errors import BackendError, Invalid, OutcomeUnknown
+from backends.errors import BackendError, Invalid
 
 MOVER = (sys.executable, "-m", "app.migration.mover")
 GRACE_S = 8.0
@@ -60,7 +60,7 @@ class Courier:
                 await uninterrupted(asyncio.to_thread(_end, process, listener))
             if final is not None:
                 return final
-            raise OutcomeUnknown(
+            raise BackendError(
                 f"the copy's process ended unexpectedly (exit code {process.returncode}){_tail(words)}",
                 cure="try again: it goes on where it was",
             )

@@ -12,11 +12,10 @@ from app.migration.move import Move
 from app.migration.shield import uninterrupted
 from app.migration.steps import Step
 from app.tasks import StageState, Task, TaskState
-from backends.errors import BackendError, Cancelled, OutcomeUnknown, Unreachable
+from backends.errors import BackendError, Cancelled, Conflict, OutcomeUnknown
 from backends.model import Level, now
 
 log = logging.getLogger(__name__)
-NOT_NOW = (Unreachable, OutcomeUnknown)
 
 
 async def forward(move: Move) -> None:
@@ -37,6 +36,8 @@ async def forward(move: Move) -> None:
             await _do(move, step, stoppable=step.stoppable and not beyond)
     except (Exception, asyncio.CancelledError) as error:
         await _broke(move, error, beyond)
+        if isinstance(error, OutcomeUnknown) and move.task.state != TaskState.UNKNOWN:
+            raise Conflict(f"{error}; everything was taken back", cure="try again") from error
         raise
     _leave(move.task)
     await uninterrupted(move.journal.close("done"))

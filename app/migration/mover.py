@@ -144,6 +144,9 @@ def main() -> int:
     except Exception as error:
         tell(_failure(error))
         return 1
+    finally:
+        with contextlib.suppress(OSError):
+            out.close()
     return 0
 
 
