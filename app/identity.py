@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GATHER_S = 0.5
-MOVING = timedelta(minutes=5)
+MOVING_S = 300.0
 """How long a VM may be seen at both places while somebody else moves it."""
 
 
@@ -33,7 +33,8 @@ MOVING = timedelta(minutes=5)
 class _Known:
     """One VM: where it is now, its platform UUID, the host that showed it, and what hangs on it.
 
-    `since` is when it came to where it is, `past` where it was before; there are a hundred thousand of these.
+    `since` is when it came to where it is (seconds since 1970), `past` where it was before. There are 100,000 of
+    these.
     """
 
     uid: str
@@ -42,8 +43,8 @@ class _Known:
     host: str = ""
     group: str = ""
     tags: tuple[tuple[str, str], ...] = ()
-    since: str = ""
-    past: tuple[tuple[Ref, str], ...] = ()
+    since: float = 0.0
+    past: tuple[tuple[Ref, float], ...] = ()
 
 
 class Identity:
@@ -184,7 +185,7 @@ class Identity:
         known = self._find(uid)
         if known is None:
             return []
-        return [(ref, datetime.fromisoformat(at)) for ref, at in (*known.past, (known.ref, known.since))]
+        return [(ref, datetime.fromtimestamp(at, UTC)) for ref, at in (*known.past, (known.ref, known.since))]
 
     # What hangs on it
 
@@ -222,7 +223,7 @@ class Identity:
                 known.uuid = ident if platform == ident else platform
                 known.host, known.group = intern(host), intern(group)
                 known.tags = tuple((key, value) for key, value in json.loads(tags)) if tags else ()
-                known.since, *past = json.loads(history) if history.startswith("[") else (history,)
+                known.since, *past = json.loads(history) if history.startswith("[") else (float(history),)
                 known.past = tuple((Ref(name, Kind(what), where), at) for name, what, where, at in past)
                 self._take(known)
         finally:
@@ -250,7 +251,7 @@ class Identity:
         return [self._known[uid] for uid in self._by_uuid.get(platform, ())] if platform else []
 
     def _new(self, ref: Ref, platform: str = "", host: str = "") -> _Known:
-        known = _Known(uuid.uuid4().hex[:16], ref, platform, host, since=now().isoformat())
+        known = _Known(uuid.uuid4().hex[:16], ref, platform, host, since=now().timestamp())
         self._take(known)
         self._changed(known.uid)
         return known
@@ -265,7 +266,7 @@ class Identity:
         self._uids[ref] = known.uid
         if known.ref != ref:
             known.past = (*known.past, (known.ref, known.since))
-            known.ref, known.since = ref, now().isoformat()
+            known.ref, known.since = ref, now().timestamp()
             self._changed(known.uid)
 
     def _set_uuid(self, known: _Known, platform: str) -> None:
@@ -313,12 +314,12 @@ class Identity:
 
 def _newborn(known: _Known) -> bool:
     """Whether a uid was given so lately that a move may have been under way."""
-    return not known.past and now() - datetime.fromisoformat(known.since) < MOVING
+    return not known.past and now().timestamp() - known.since < MOVING_S
 
 
 def _row(known: _Known) -> tuple[str, ...]:
     past = [(ref.connection, ref.kind.value, ref.id, at) for ref, at in known.past]
-    history = json.dumps([known.since, *past]) if past else known.since
+    history = json.dumps([known.since, *past]) if past else str(known.since)
     tags = json.dumps(known.tags) if known.tags else ""
     ref = known.ref
     return (known.uid, ref.connection, ref.kind.value, ref.id, known.uuid, known.host, known.group, tags, history)

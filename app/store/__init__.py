@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any, TypeVar
 
 from app.paths import private_folder
@@ -100,7 +101,15 @@ class Store:
     async def identities(self) -> list[tuple[str, ...]]:
         """uid, connection, kind, id, uuid, host, group, tags and history (as app.identity writes them)."""
         query = 'SELECT uid,connection,kind,id,uuid,host,"group",tags,history FROM identities'
-        return await self._read(lambda conn: conn.execute(query).fetchall())
+
+        def rows(conn: sqlite3.Connection) -> list[tuple[str, ...]]:
+            # Ten thousands of VMs share a host and a connection; a VM's id is often its UUID.
+            return [
+                (uid, intern(name), intern(kind), ident, ident if uuid == ident else uuid, intern(host), *more)
+                for uid, name, kind, ident, uuid, host, *more in conn.execute(query)
+            ]
+
+        return await self._read(rows)
 
     async def save_identity(self, rows: Iterable[Sequence[str]]) -> None:
         """Insert or replace rows as `identities` gives them."""

@@ -151,9 +151,10 @@ class Readers:
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work(connection)` off the loop and return its result."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
+            reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
         except RuntimeError as error:
             raise Cancelled("the store is closed") from error
+        return await reading
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
