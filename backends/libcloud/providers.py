@@ -97,7 +97,7 @@ def make(settings: Settings) -> Any:
     keys = [settings["key"]] if settings["key"] else []
     if settings["secret"]:
         keys.append(settings["secret"])
-    driver = cls(*keys, **arguments)
+    driver: Any = cls(*keys, **arguments)
     if settings["proxy"] and hasattr(driver, "connection"):
         driver.connection.proxy_url = settings["proxy"]
         if driver.connection.connection is not None:

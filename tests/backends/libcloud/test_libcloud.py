@@ -16,20 +16,14 @@ from pathlib import Path
 import pytest
 
 from app.playground.endpoint import Endpoint
-from backends.driver import Capability, Settings
+from backends.driver import Capability
 from backends.errors import NotFound, Unsupported
 from backends.libcloud import Driver, providers
 from backends.model import Flavor, Kind, PowerAction, PowerState, Ref, Scope, Vm
-from tests.backends.cloud import running_endpoint
+from tests.backends.cloud import libcloud_settings, running_endpoint
 
 C = Capability
 EXPECTED = {C.DESCRIBE, C.START, C.SHUTDOWN, C.REBOOT, C.DELETE}
-
-
-def settings_of(endpoint: Endpoint, **values: str) -> Settings:
-    host, _, port = endpoint.url.removeprefix("http://").partition(":")
-    given = {"provider": "ec2", "key": endpoint.access_key, "host": host, "port": port, "secure": "false"}
-    return Settings(given | {"region": "us-east-1"} | values, {"secret": endpoint.secret_key})
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +34,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 async def driver(endpoint: Endpoint) -> AsyncIterator[Driver]:
-    opened = Driver("lc", settings_of(endpoint))
+    opened = Driver("lc", libcloud_settings(endpoint))
     await opened.connect()
     yield opened
     await opened.close()
@@ -122,7 +116,7 @@ async def test_each_thread_has_its_own_libcloud_driver(driver: Driver) -> None:
     ],
 )
 async def test_check_names_the_field(endpoint: Endpoint, values: dict[str, str], field: str) -> None:
-    made = Driver("lc", settings_of(endpoint, **values))
+    made = Driver("lc", libcloud_settings(endpoint, **values))
     findings = await made.check()
     await made.close()
     assert [finding.field for finding in findings] == [field]
@@ -130,7 +124,7 @@ async def test_check_names_the_field(endpoint: Endpoint, values: dict[str, str],
 
 
 async def test_check_finds_nothing_where_all_is_well(endpoint: Endpoint) -> None:
-    made = Driver("lc", settings_of(endpoint))
+    made = Driver("lc", libcloud_settings(endpoint))
     assert await made.check() == []
     await made.close()
 
@@ -202,8 +196,8 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
 
 async def test_a_ca_counts_for_its_own_connection_only(endpoint: Endpoint, tls_port: int, tmp_path: Path) -> None:
     given = {"host": "localhost", "port": str(tls_port), "secure": "true"}
-    trusting = Driver("a", settings_of(endpoint, **given, ca=str(tmp_path / "ca.pem")))
-    wary = Driver("b", settings_of(endpoint, **given))
+    trusting = Driver("a", libcloud_settings(endpoint, **given, ca=str(tmp_path / "ca.pem")))
+    wary = Driver("b", libcloud_settings(endpoint, **given))
     assert await trusting.check() == []
     assert [finding.field for finding in await wary.check()] == ["ca"]
     assert await trusting.check() == []
