@@ -13,9 +13,11 @@ from backends.errors import Conflict, Unreachable
 from backends.model import Finding, Level
 
 NAME = "causeway.db"
-KEPT = ("connections", "identities", "settings", "journal", "closed")
-"""What a copy holds: everything that asking the platforms again would not bring back."""
-SALVAGED = (*KEPT, "tasks", "audit")
+KEPT = ("connections", "identities", "settings")
+"""What a copy holds: what asking the platforms again would not bring back. Not the journal: an old one calls
+migrations unfinished that have long ended, and undoing such a one would destroy its VM."""
+SALVAGED = (("connections",), ("identities",), ("settings",), ("tasks",), ("audit",), ("journal", "closed"))
+"""What is looked for after damage; tables that mean something only together come together or not at all."""
 COPIES = 5
 BUSY_MS = 10_000
 REMOTE = frozenset(
@@ -174,7 +176,7 @@ def _replace(path: Path, reason: str) -> Finding:
     try:
         migrations.migrate(conn, 0)
         copies = sorted(_copies(path).glob(f"{path.stem}-*.db"), reverse=True)
-        told = [f"{table}: {_restore(conn, table, aside, copies)}" for table in SALVAGED]
+        told = [f"{tables[0]}: {_restore(conn, tables, aside, copies)}" for tables in SALVAGED]
     finally:
         conn.close()
     fresh.replace(path)
@@ -182,26 +184,27 @@ def _replace(path: Path, reason: str) -> Finding:
         level=Level.RED,
         code="store-broken",
         message=f"The database was damaged ({reason}). It was moved to {aside.name}. Restored: {'; '.join(told)}",
-        cure="Look through your connections; the inventory fills again by itself. Check this disk",
+        cure="Look through your connections, and at VMs that were being moved if the journal is not among what was "
+        "restored. The inventory fills again by itself. Check this disk",
         field="home",
     )
 
 
-def _restore(conn: sqlite3.Connection, table: str, broken: Path, copies: list[Path]) -> str:
-    """Fill one table from the first source that can be read whole. Returns in words what was found."""
+def _restore(conn: sqlite3.Connection, tables: tuple[str, ...], broken: Path, copies: list[Path]) -> str:
+    """Fill tables from the first source that can be read whole. Returns in words what was found."""
     best: list[tuple[str, Path]] = [("the damaged file", broken), *((f"copy {copy.name}", copy) for copy in copies)]
     for words, source in best:
-        if words != "the damaged file" and table not in KEPT:
+        if words != "the damaged file" and not set(tables) <= set(KEPT):
             break
         conn.execute("BEGIN")
         try:
             old = sqlite3.connect(f"{source.as_uri()}?mode=ro{'' if source == broken else '&immutable=1'}", uri=True)
             try:
-                count = _copy_rows(old, conn, table)
+                counts = [_copy_rows(old, conn, table) for table in tables]
             finally:
                 old.close()
             conn.execute("COMMIT")
-            return f"{count} from {words}"
+            return f"{counts[0]} from {words}"
         except sqlite3.Error:
             conn.execute("ROLLBACK")
     return "nothing"

@@ -319,10 +319,30 @@ async def test_a_broken_database_is_named_moved_aside_and_loses_no_connection(tm
     assert aside.name in finding.message
     assert aside.read_bytes() == broken
     assert [row["name"] for row in await store.connections()] == ["kvm-a", "cloud"]
+    assert ("journal: nothing" in finding.message) == (await store.journal() == [])
     await store.save_objects([vm(1)])
     await store.close()
     again = await Store.open(tmp_path)
     assert again.findings == ()
+    await again.close()
+
+
+async def test_an_old_journal_is_never_taken_for_the_present_one(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    await store.journal_append("m1", {"step": "copy"})
+    await store.save_connection({"name": "kvm-a"})
+    await store.journal_close("m1")
+    await store.close()
+    conn = sqlite3.connect(store.path)
+    (page,) = conn.execute("SELECT rootpage FROM sqlite_master WHERE name='closed'").fetchone()
+    conn.close()
+    with store.path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(os.urandom(4096))
+    again = await Store.open(tmp_path)
+    assert "journal: nothing" in again.findings[0].message
+    assert await again.open_migrations() == [] and await again.journal() == []
+    assert [row["name"] for row in await again.connections()] == ["kvm-a"]
     await again.close()
 
 
