@@ -61,7 +61,7 @@ def ssh_hosts(text: str) -> list[Found]:
     """The hosts of an OpenSSH client configuration; patterns and negations are no hosts."""
     found: dict[str, Found] = {}
     for line in text.splitlines():
-        match = re.match(r"\s*host(?:\s+|\s*=\s*)(\S.*)$", line, re.IGNORECASE)
+        match = re.match(r"\s*host(?:\s*=\s*|\s+)(\S.*)$", line, re.IGNORECASE)
         if match is None:
             continue
         try:
@@ -143,7 +143,7 @@ def _with_includes(path: Path, folder: Path, depth: int = 0) -> str:
     """An OpenSSH configuration with what it includes; relative patterns are below ~/.ssh."""
     lines: list[str] = []
     for line in _text(path).splitlines():
-        match = re.match(r"\s*include(?:\s+|\s*=\s*)(\S.*)$", line, re.IGNORECASE)
+        match = re.match(r"\s*include(?:\s*=\s*|\s+)(\S.*)$", line, re.IGNORECASE)
         if match is None:
             lines.append(line)
         elif depth < 4:
