@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
@@ -68,6 +69,8 @@ class Window(QMainWindow):
         self._dirty: set[Page] = set()
         self._told: dict[str, TaskState] = {task.id: task.state for task in services.tasks.all()}
         self._leave = False
+        self.quit: Callable[[], None] = lambda: None
+        """What ends the program; whoever runs the loop sets it."""
         self._build()
         self.commands: dict[str, Command] = {command.id: command for command in table(self)}
         self._shortcuts()
@@ -286,17 +289,26 @@ class Window(QMainWindow):
         active = [task for task in self.services.tasks.all() if task.active]
         if self._leave or not active:
             event.accept()
-            QApplication.quit()
+            self.quit()
             return
         from widgets.leaving import Leaving
 
         event.ignore()
         Leaving(self, active).show()
 
+    def to_front(self) -> None:
+        """Show it, wherever it was hidden."""
+        if self.isMinimized():
+            self.showNormal()
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
     def leave(self) -> None:
         """Close without asking again."""
         self._leave = True
         self.close()
+        self.quit()
 
     # Inside
 
@@ -473,3 +485,10 @@ class Window(QMainWindow):
             if page.key == "overview" or page.ref.connection == site.name:
                 self._soon(page)
         self.status.refresh()
+
+
+def main(open_services: Callable[[], Awaitable[Services]], screenshot: Path | None = None) -> int:
+    """Run the window until it is closed. Returns the exit code; with `screenshot` it saves a picture and ends."""
+    from widgets.start import run
+
+    return run(open_services, screenshot)
