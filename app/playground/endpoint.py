@@ -180,7 +180,7 @@ def serve(folder: Path, nonce: str, port: int, vms: Sequence[str]) -> None:
     from app.playground import cloud
     from app.playground.blocks import BlockStore
     from app.playground.sigv4 import Key
-    from app.playground.wire import Cut, Wire
+    from app.playground.wire import Wire
 
     class Handler(WSGIRequestHandler):
         """Keeps connections open and says nothing."""
@@ -190,11 +190,8 @@ def serve(folder: Path, nonce: str, port: int, vms: Sequence[str]) -> None:
 
         def log_request(self, *_: object) -> None: ...
 
-        def run_wsgi(self) -> None:
-            try:
-                super().run_wsgi()
-            except Cut:
-                self.close_connection = True
+        def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
+            self.close_connection = True
 
     store = BlockStore(folder / "blocks")
     cloud.install(store)

@@ -67,7 +67,7 @@ class Faults:
             return fault if after < number <= after + count else None
 
 
-class Cut(Exception):
+class Cut(ConnectionError):
     """The connection is to be closed without an answer."""
 
 

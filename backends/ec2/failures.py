@@ -94,7 +94,10 @@ def translate(error: Exception, *, changes: bool = False) -> Exception:
     `changes` says that the call changes something, so that a broken connection leaves its outcome unknown.
     """
     import botocore.exceptions as aws
+    from botocore.parsers import ResponseParserError
 
+    if isinstance(error, ResponseParserError):
+        return Unreachable("the answer is not EC2's", cure=_CURES[Unreachable], field="endpoint_url")
     if isinstance(error, aws.ClientError):
         return _answered(error)
     if isinstance(error, aws.ReadTimeoutError | aws.ConnectionClosedError) and changes:
