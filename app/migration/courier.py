@@ -125,6 +125,8 @@ def _end(process: subprocess.Popen[bytes], listener: threading.Thread) -> None:
     assert process.stdout is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
+    if not listener.is_alive():
+        process.stdout.close()
     try:
         process.wait(GRACE_S)
     except subprocess.TimeoutExpired:

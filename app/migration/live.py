@@ -9,13 +9,13 @@ import asyncio
 import time
 from typing import Any
 
-from app.migration.move import Move, look, power
+from app.migration.move import AT_REST, Move, look, power
 from app.migration.plan import Path, Plan
 from app.migration.shield import uninterrupted
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, Step
 from app.store import codec
 from app.tasks import TaskState
-from backends.driver import MovesLive
+from backends.driver import MovesLive, RemovesLeftovers
 from backends.errors import BackendError, Conflict, NotFound, OutcomeUnknown, Unsupported
 from backends.model import PowerAction, PowerState, Progress, Ref, Vm
 
@@ -62,6 +62,7 @@ async def carry(move: Move) -> Result:
         "seconds": result.seconds,
         "downtime_s": result.downtime_s,
         "bytes": result.bytes_sent,
+        "leftovers": list(result.leftovers),
     }
 
 
@@ -105,7 +106,8 @@ async def settled(move: Move, error: BaseException | None) -> Result:
             break
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 2.0)
-    if here is not None and here.state == PowerState.RUNNING:
+    on_its_own = plan.live.peer_to_peer or plan.live.tunnelled
+    if here is not None and here.state == PowerState.RUNNING and not (there is not None and on_its_own):
         if there is not None:
             move.note(f"a part of {name} is left on {plan.to.connection} ({there.state})")
         move.note(f"{name} runs on {plan.vm.connection} as before")
@@ -114,6 +116,9 @@ async def settled(move: Move, error: BaseException | None) -> Result:
         move.note(f"{name} was left paused on {plan.vm.connection} and is not on {plan.to.connection}: resuming it")
         await power(move.source, here.ref, PowerAction.RESUME)
         raise error or Conflict("the move was interrupted; the VM was resumed where it was", cure="try again")
+    if here is not None and here.state in AT_REST and there is None:
+        text = f"{name} is off on {plan.vm.connection} and not on {plan.to.connection}: its host failed meanwhile"
+        raise Conflict(text, cure=f"start it on {plan.vm.connection}")
     move.task.state = TaskState.UNKNOWN
     states = f"{here.state if here else 'not there'} on {plan.vm.connection}, {there.state if there else 'not there'}"
     raise OutcomeUnknown(f"{name} is {states} on {plan.to.connection}: nothing was touched", cure="look at both sides")
@@ -128,12 +133,32 @@ async def confirm(move: Move) -> Result:
         state = there.state if there is not None else "not there"
         raise OutcomeUnknown(f"{name} is {state} on {plan.to.connection} after its move", cure="look at both sides")
     if here is not None and here.ref != there.ref:
-        if here.state == PowerState.RUNNING:
-            await settled(move, None)
-        if here.state == PowerState.PAUSED:
-            move.note(f"the old {name} was left paused on {plan.vm.connection}: switching it off, it must never resume")
-            await power(move.source, here.ref, PowerAction.OFF)
+        await _lock(move, here)
     return {"ref": codec.encode(there.ref), "state": there.state.value}
+
+
+async def _lock(move: Move, here: Vm) -> None:
+    """What is left of the VM on the source must never resume or start: switched off, then fenced."""
+    if here.state == PowerState.RUNNING:
+        await settled(move, None)
+    move.note(f"the old {here.name} was left {here.state} on {move.plan.vm.connection}: locking it away")
+    if here.state not in AT_REST:
+        await power(move.source, here.ref, PowerAction.OFF)
+    if await look(move.source, here.ref) is not None:
+        await move.exports.fence(here.ref, migration=move.plan.id)
+
+
+async def tidy(move: Move) -> Result:
+    """The disks that were copied are not needed on the source any more; the target was just seen running."""
+    plan, driver = move.plan, move.source
+    copied = [disk.source for disk in (plan.spec.disks if plan.spec else ()) if disk.target in plan.live.copy_storage]
+    paths = move.journal.record.done["move"].get("leftovers") or copied
+    if not paths or not isinstance(driver, RemovesLeftovers):
+        return {"removed": []}
+    removed = await driver.remove_leftovers(tuple(paths), move.target)
+    if removed:
+        move.note(f"removed on {plan.vm.connection}: {', '.join(removed)}")
+    return {"removed": list(removed)}
 
 
 async def identity(move: Move) -> Result:
@@ -169,6 +194,15 @@ STEPS = (
         stage=TIDY,
         describe=lambda plan: "",
         run=identity,
+        forward=True,
+    ),
+    Step(
+        name="tidy",
+        stage=TIDY,
+        describe=lambda plan: (
+            f"Remove the disks that were copied from {plan.vm.connection}" if plan.live.copy_storage else ""
+        ),
+        run=tidy,
         forward=True,
     ),
 )

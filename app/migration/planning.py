@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from app.migration.findings import findings, fitting_flavor, verdict
 from app.migration.forecast import (
@@ -83,7 +84,7 @@ def _plan(
         path=choose_path(source, target, mode),
         copy=wish.copy,
         mapping=mapping,
-        live=_live(wish.live, mapping, source, target) if mode == Mode.LIVE else wish.live,
+        live=_live(wish.live, wish.mapping.storage, mapping, source, target) if mode == Mode.LIVE else wish.live,
         source_kind=wish.source_kind,
         target_kind=wish.target_kind,
         running=source.vm.state == PowerState.RUNNING,
@@ -135,12 +136,17 @@ def _same_network(name: str, offered: tuple[Network, ...]) -> str:
     return active[0].name if len(active) == 1 else ""
 
 
-def _live(options: LiveOptions, mapping: Mapping, source: SourceFacts, target: TargetFacts) -> LiveOptions:
-    """The UNSAFE flag is only for storage that was proved to be shared; every other disk is copied."""
+def _live(options: LiveOptions, chosen: str, mapping: Mapping, source: SourceFacts, target: TargetFacts) -> LiveOptions:
+    """The UNSAFE flag is only for storage that was proved to be shared; every other disk is copied: to the pool that
+    was `chosen`, else to where it lies on the source if the target has a pool there, else to the default one."""
     copied = tuple(disk.target for disk in moving_disks(source, target, Mode.LIVE))
     proved = any(is_shared(disk, target) for disk in source.disks)
     networks = tuple((old, new) for old, new in mapping.networks if old != new)
-    return replace(options, copy_storage=copied, unsafe=proved, pool=options.pool or mapping.storage, networks=networks)
+    folders = {pool.path for pool in target.pools if pool.path}
+    sources = [disk.source for disk in source.disks if disk.target in copied]
+    placed = all(str(PurePosixPath(path).parent) in folders for path in sources)
+    pool = options.pool or chosen or ("" if placed else mapping.storage)
+    return replace(options, copy_storage=copied, unsafe=proved, pool=pool if copied else "", networks=networks)
 
 
 def _spec(plan: Plan, spec: VmSpec) -> VmSpec:
