@@ -178,10 +178,10 @@ class Services:
     def _on_task(self, task: Task) -> None:
         """One event when a migration begins; one, and a line in the audit trail, when it is at rest.
 
-        Actions tell their own.
+        Only migrations have stages; actions tell their own.
         """
         before, self._told[task.id] = self._told.get(task.id), task.state
-        if before == task.state or task.kind not in ("move", "copy", "undo"):
+        if before == task.state or not task.stages:
             return
         if task.state == TaskState.RUNNING and before != TaskState.PAUSED:
             self.events.add(f"{task.title}: started", ref=task.ref)
