@@ -172,6 +172,7 @@ class SearchBox(QFrame):
             chip.clicked.connect(lambda _checked=False, chip=chip: self._take_back(chip))
             self._chips.append(chip)
             self._line.insertWidget(len(self._chips), chip)
+            chip.show()
         return re.sub(r"\s{2,}", " ", _CHIP.sub("", text)).lstrip() if _CHIP.search(text) else text
 
     def _take_back(self, chip: Chip) -> None:
