@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -24,7 +24,7 @@ from backends.driver import Option
 from backends.model import Finding, Level
 from widgets.background import words
 from widgets.details.page import Banner
-from widgets.parts import button, clear, label, scrolled, tool
+from widgets.parts import Combo, button, clear, label, scrolled, tool
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -93,11 +93,10 @@ class Field(QWidget):
             self._write = lambda text: box.setChecked(text.lower() in ("1", "true", "yes", "on"))
             return box
         if option.choices:
-            combo = QComboBox(self)
-            combo.addItems(list(option.choices))
+            combo = Combo(option.label, self)
+            combo.fill([(choice, choice) for choice in option.choices])
             combo.activated.connect(lambda _: changed())
-            self._read = combo.currentText
-            self._write = lambda text: combo.setCurrentIndex(max(0, combo.findText(text)))
+            self._read, self._write = combo.currentText, combo.choose
             return combo
         if option.kind == "lines":
             text = QPlainTextEdit(self)
@@ -140,8 +139,7 @@ class ConnectDialog(Prompt):
         self._busy: asyncio.Task[None] | None = None
         self._named = bool(name)
         top = QHBoxLayout()
-        self.kind, self.name = QComboBox(self), QLineEdit(name, self)
-        self.kind.setAccessibleName("Kind")
+        self.kind, self.name = Combo("Kind", self), QLineEdit(name, self)
         self.name.setAccessibleName("Name")
         self.name.setPlaceholderText("a short name, for example kvm-a")
         self.name.textEdited.connect(lambda _: self._touched())
@@ -202,8 +200,9 @@ class ConnectDialog(Prompt):
     async def _load(self) -> None:
         """The kinds: asked in a thread, because it imports their libraries."""
         kinds = await asyncio.to_thread(self._connections.kinds)
-        for use in kinds:
-            self._add_kind(use)
+        self.kind.fill([(use.info.title + (" (not usable here)" if use.why else ""), use.info.kind) for use in kinds])
+        for row, use in enumerate(kinds):
+            self._grey(row, use)
         wanted = next((row for row, use in enumerate(kinds) if use.info.kind == self._wanted), -1)
         fits = next((row for row, use in enumerate(kinds) if str(use.info.section) == self._section and not use.why), 0)
         self.kind.setCurrentIndex(wanted if wanted >= 0 else fits)
@@ -211,13 +210,12 @@ class ConnectDialog(Prompt):
         if not self._given:
             self._offer(await discovered(self._window))
 
-    def _add_kind(self, use: KindUse) -> None:
-        self.kind.addItem(use.info.title + (" (not usable here)" if use.why else ""), use.info.kind)
-        if use.why:
-            row = self.kind.count() - 1
-            self.kind.setItemData(row, use.why, Qt.ItemDataRole.ToolTipRole)
-            item = self.kind.model().item(row)  # type: ignore[attr-defined]
-            item.setEnabled(False)
+    def _grey(self, row: int, use: KindUse) -> None:
+        """A kind that cannot be used here stays in the list and says why."""
+        model = self.kind.model()
+        if use.why and isinstance(model, QStandardItemModel):
+            model.item(row).setEnabled(False)
+            model.item(row).setToolTip(use.why)
 
     def _offer(self, found: list[Found]) -> None:
         """What was found on this machine, to be taken with one press."""
@@ -230,13 +228,13 @@ class ConnectDialog(Prompt):
 
     def _take(self, found: Found) -> None:
         self._given = dict(found.settings)
-        self.kind.setCurrentIndex(max(0, self.kind.findData(found.kind)))
+        self.kind.choose(found.kind)
         self.name.setText(found.name)
         self._choose()
 
     def _choose(self) -> None:
         """Another kind: another form."""
-        kind = self.kind.currentData()
+        kind = self.kind.chosen()
         if kind is None:
             return
         clear(self._form)
@@ -268,13 +266,13 @@ class ConnectDialog(Prompt):
             field.show_finding(None)
 
     def _run(self, *, save: bool) -> None:
-        if self._busy is not None or self.kind.currentData() is None:
+        if self._busy is not None or self.kind.chosen() is None:
             return
         self._set_busy(True)
         self._busy = self._window.background.run(self._work(save=save), "check", self._complain)
 
     async def _work(self, *, save: bool) -> None:
-        kind, name = str(self.kind.currentData()), self.name.text().strip()
+        kind, name = str(self.kind.chosen()), self.name.text().strip()
         settings, secrets = self.values()
         try:
             findings = await self._connections.check(kind, name, settings, secrets)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import (
+    QComboBox,
     QFrame,
     QGridLayout,
     QHBoxLayout,
@@ -51,11 +52,11 @@ def label(text: str = "", name: str = "", parent: QWidget | None = None, *, copy
 
 def button(text: str, run: Callable[[], object], symbol: str = "", tip: str = "") -> QPushButton:
     """A push button with a picture before its word."""
-    made = QPushButton(text)
+    made = QPushButton()
     if symbol:
         set_symbol(made, symbol)
+    set_words(made, text)
     made.setToolTip(tip)
-    made.setAccessibleName(text)
     made.setAutoDefault(False)
     made.clicked.connect(lambda: run())
     return made
@@ -78,6 +79,12 @@ def set_symbol(made: QPushButton | QToolButton, symbol: str, role: str = "text")
     dress(made, symbol, role)
 
 
+def set_words(made: QPushButton, text: str) -> None:
+    """Give a button its words, a little away from its picture."""
+    made.setText(text if made.icon().isNull() else f" {text}")
+    made.setAccessibleName(text.rstrip("…"))
+
+
 def clear(layout: QLayout) -> None:
     """Take everything out of a layout."""
     while (item := layout.takeAt(0)) is not None:
@@ -86,6 +93,38 @@ def clear(layout: QLayout) -> None:
             widget.deleteLater()
         elif (inner := item.layout()) is not None:
             clear(inner)
+
+
+class Combo(QComboBox):
+    """A choice with its arrow in the theme's colour. `data` of the items may be any value."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._values: list[object] = []
+        self.setAccessibleName(name)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(10)
+
+    def fill(self, items: Sequence[tuple[str, object]], current: object = None) -> None:
+        """Show these instead; `current` is chosen where it is one of them, else the first."""
+        self.clear()
+        self.addItems([text for text, _ in items])
+        self._values = [value for _, value in items]
+        self.choose(current)
+
+    def choose(self, value: object) -> None:
+        self.setCurrentIndex(self._values.index(value) if value in self._values else 0 if self._values else -1)
+
+    def chosen(self) -> object:
+        """The value of what is chosen; None where nothing is."""
+        row = self.currentIndex()
+        return self._values[row] if 0 <= row < len(self._values) else None
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        painter = QPainter(self)
+        arrow = pixmap("chevron-down", "muted", 14, self.devicePixelRatioF())
+        painter.drawPixmap(self.width() - 22, (self.height() - 14) // 2, arrow)
 
 
 class Sign(QLabel):

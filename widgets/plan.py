@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDialog,
     QFormLayout,
     QHBoxLayout,
@@ -30,7 +29,7 @@ from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
 from widgets.icons import icon
-from widgets.parts import Card, Facts, Sign, button, clear, label, scrolled
+from widgets.parts import Card, Combo, Facts, Sign, button, clear, label, scrolled, set_words
 
 if TYPE_CHECKING:
     from app.migration import Planned
@@ -151,8 +150,8 @@ class PlanDialog(QDialog):
         return self.choices[max(0, self.list.currentRow())]
 
     def target(self) -> Ref | None:
-        data = self.to.currentData()
-        return data if isinstance(data, Ref) else None
+        chosen = self.to.chosen()
+        return chosen if isinstance(chosen, Ref) else None
 
     # Layout
 
@@ -160,14 +159,9 @@ class PlanDialog(QDialog):
         row = QHBoxLayout()
         row.setSpacing(10)
         row.addWidget(label("To", "muted", self))
-        self.to = QComboBox(self)
-        self.to.setAccessibleName("Target")
+        self.to = Combo("Target", self)
         self.to.setMinimumWidth(260)
-        self.to.addItem("choose a target", None)
-        for target in self._targets(to):
-            self.to.addItem(*target)
-        if to is not None:
-            self.to.setCurrentIndex(max(0, self.to.findData(to)))
+        self.to.fill([("choose a target", None), *self._targets(to)], to)
         self.to.currentIndexChanged.connect(lambda _: self._retarget())
         row.addWidget(self.to, 1)
         self.copy = QCheckBox("Copy: the original stays", self)
@@ -220,13 +214,12 @@ class PlanDialog(QDialog):
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         options.body.addLayout(self._form)
         self.name = QLineEdit()
-        self.mode, self.storage, self.flavor = QComboBox(), QComboBox(), QComboBox()
-        self.networks: dict[str, QComboBox] = {}
+        self.mode, self.storage, self.flavor = Combo("How"), Combo("Storage"), Combo("Flavor")
+        self.networks: dict[str, Combo] = {}
         self.name.textEdited.connect(lambda _: self._chosen())
-        for combo, text in ((self.mode, "How"), (self.storage, "Storage"), (self.flavor, "Flavor")):
+        self.name.setAccessibleName("Name")
+        for combo in (self.mode, self.storage, self.flavor):
             combo.activated.connect(lambda _: self._chosen())
-            combo.setAccessibleName(text)
-            combo.setMinimumContentsLength(12)
         for text, widget in (
             ("How", self.mode), ("Name", self.name), ("Storage", self.storage), ("Flavor", self.flavor)
         ):  # fmt: skip
@@ -335,12 +328,13 @@ class PlanDialog(QDialog):
         if self._filling:
             return
         choice = self.choice
-        choice.mode = self.mode.currentData()
-        pairs = tuple((name, str(combo.currentData())) for name, combo in self.networks.items() if combo.currentData())
+        mode = self.mode.chosen()
+        choice.mode = mode if isinstance(mode, Mode) else None
+        pairs = tuple((name, str(combo.chosen())) for name, combo in self.networks.items() if combo.chosen())
         choice.mapping = Mapping(
             networks=pairs,
-            storage=str(self.storage.currentData() or ""),
-            flavor=str(self.flavor.currentData() or ""),
+            storage=str(self.storage.chosen() or ""),
+            flavor=str(self.flavor.chosen() or ""),
             name=self.name.text().strip(),
         )
         choice.live = replace(
@@ -403,7 +397,7 @@ class PlanDialog(QDialog):
         allowed = sum(choice.allowed for choice in self.choices)
         verb = "Copy" if self.copy.isChecked() else "Move"
         few = 0 < allowed < len(self.choices)
-        self.go.setText(f"{verb} {allowed} of {len(self.choices)}" if few else verb)
+        set_words(self.go, f"{verb} {allowed} of {len(self.choices)}" if few else verb)
         self.go.setEnabled(allowed > 0)
         reasons = [choice.reason for choice in self.choices if choice.reason]
         self._why.setText(reasons[0] if reasons else "")
@@ -437,19 +431,19 @@ class PlanDialog(QDialog):
         self._filling = True
         try:
             plan, facts, mapping = planned.plan, planned.target, self.choice.mapping
-            self._fill_combo(self.mode, [(MODE_WORDS[mode], mode) for mode in Mode], plan.mode)
+            self.mode.fill([(MODE_WORDS[mode], mode) for mode in Mode], plan.mode)
             if not self.name.hasFocus():
                 self.name.setText(mapping.name or self._name(plan.vm))
             pools = [
                 (f"{pool.name}, {fmt.size(pool.free_bytes)} free" if pool.size_bytes else pool.name, pool.name)
                 for pool in facts.pools
             ]
-            self._fill_combo(self.storage, [("as it fits", ""), *pools], mapping.storage)
+            self.storage.fill([("as it fits", ""), *pools], mapping.storage)
             flavors = [
                 (f"{flavor.name}, {flavor.vcpus} vCPU, {fmt.size(flavor.memory_bytes)}", flavor.name)
                 for flavor in facts.flavors
             ]
-            self._fill_combo(self.flavor, [("the smallest that fits", ""), *flavors], mapping.flavor)
+            self.flavor.fill([("the smallest that fits", ""), *flavors], mapping.flavor)
             self._form.setRowVisible(self.storage, bool(pools))
             self._form.setRowVisible(self.flavor, bool(flavors))
             self._fill_networks(planned)
@@ -464,19 +458,11 @@ class PlanDialog(QDialog):
         chosen = dict(self.choice.mapping.networks)
         for name in wanted if known else ():
             if name not in self.networks:
-                combo = self.networks[name] = QComboBox()
-                combo.setAccessibleName(f"Network for {name}")
+                combo = self.networks[name] = Combo(f"Network for {name}")
                 combo.activated.connect(lambda _: self._chosen())
                 self._form.addRow(label(f"Network {name}", "muted"), combo)
             same = name if any(name == data for _, data in known) else ""
-            self._fill_combo(self.networks[name], [("as it fits", ""), *known], chosen.get(name) or same)
-
-    @staticmethod
-    def _fill_combo(combo: QComboBox, items: Sequence[tuple[str, object]], current: object) -> None:
-        combo.clear()
-        for text, data in items:
-            combo.addItem(text, data)
-        combo.setCurrentIndex(max(0, next((row for row, item in enumerate(items) if item[1] == current), 0)))
+            self.networks[name].fill([("as it fits", ""), *known], chosen.get(name) or same)
 
     def _name(self, ref: Ref) -> str:
         item = self._services.inventory.get(ref)

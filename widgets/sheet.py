@@ -59,7 +59,6 @@ def sheet(t: Tokens) -> str:
 {edges}
 #danger {{ background: {t.bad}; border-color: {t.bad}; color: {t.pane}; }}
 #danger:disabled {{ background: {t.pane2}; border-color: {t.line}; color: {t.muted}; }}
-#fieldBad {{ border: 1px solid {t.bad}; }}
 #tabs::pane {{ border: none; border-top: 1px solid {t.line}; }}
 #tabs > QTabBar {{ background: {t.pane}; }}
 #tabs QTabBar::tab {{ background: {t.pane}; color: {t.muted}; padding: 10px 10px 9px 10px; margin-left: 6px;
@@ -68,11 +67,11 @@ def sheet(t: Tokens) -> str:
 #tabs QTabBar::tab:hover:!selected {{ color: {t.text}; }}
 #tabs QTabBar::close-button {{ subcontrol-position: right; }}
 #right {{ background: {t.pane}; }}
-QDialog {{ background: {t.pane}; }}
+QDialog, QDialog #page, QDialog #pageBody, QDialog #plain {{ background: {t.pane}; border: none; }}
+QLineEdit[bad="true"], QPlainTextEdit[bad="true"], QComboBox[bad="true"] {{ border-color: {t.bad}; }}
 #palette {{ background: {t.pane}; border: 1px solid {t.line}; border-radius: 10px; }}
 #palette QLineEdit {{ border: none; border-bottom: 1px solid {t.line}; border-radius: 0; padding: 10px 12px;
     font-size: 15px; }}
-#verdict {{ border-radius: 8px; padding: 10px 12px; }}
 #banner {{ background: {t.warn_bg}; color: {t.warn}; border-radius: 8px; }}
 #banner[role="bad"] {{ background: {t.bad_bg}; color: {t.bad}; }}
 #banner[role="ok"] {{ background: {t.ok_bg}; color: {t.ok}; }}

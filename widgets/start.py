@@ -93,9 +93,15 @@ async def settled(services: Services) -> None:
             for site in services.connections.all()
         )
 
-    until = asyncio.get_running_loop().time() + SETTLE_S
-    while waiting() and asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(0.05)
+    answered = asyncio.Event()
+    end = services.connections.subscribe(lambda site: None if waiting() else answered.set())
+    try:
+        if waiting():
+            await asyncio.wait_for(answered.wait(), SETTLE_S)
+    except TimeoutError:
+        log.warning("not every site has answered within %g s", SETTLE_S)
+    finally:
+        end()
     await asyncio.sleep(DRAWN_S)
 
 

@@ -173,12 +173,19 @@ class TaskRow(QFrame):
         self._title = QLabel(self)
         self._title.setTextFormat(Qt.TextFormat.RichText)
         self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        row.addWidget(self._title, 26)
+        row.addWidget(self._title, 24)
         self._bars = StageBars(task, self)
-        row.addWidget(self._bars, 64)
+        self._bars.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        row.addWidget(self._bars, 60)
+        right = QWidget(self)
+        right.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        row.addWidget(right, 36)
+        row = QHBoxLayout(right)
+        row.setContentsMargins(8, 0, 0, 0)
+        row.setSpacing(8)
         self._result = Elided("", "muted", self)
         self._result.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(self._result, 22)
+        row.addWidget(self._result, 1)
         self._actions = {
             "pause": button("Pause", self._pause),
             "cancel": button("Cancel", lambda: services.tasks.cancel(task.id)),

@@ -17,7 +17,7 @@ from widgets.commands import POWER_WORDS, power_reason, site_reason
 from widgets.details.charts import Ring, meter_charts
 from widgets.details.definition import DefinitionCard
 from widgets.details.page import CardRow, Page, freshness
-from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol, tool
+from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol, set_words, tool
 
 if TYPE_CHECKING:
     from widgets.window import Window
@@ -122,8 +122,8 @@ class VmPage(Page):
             PowerState.SUSPENDED: PowerAction.RESTORE,
         }.get(vm.state, PowerAction.START)
         text, symbol = POWER_WORDS[self._action]
-        self._power.setText(text)
         set_symbol(self._power, symbol)
+        set_words(self._power, text)
         reason = power_reason(self.services, [self.ref], self._action)
         self._power.setEnabled(not reason)
         self._power.setToolTip(reason)
