@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QPalette, QShortcut
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from backends.model import Kind, Ref
 from widgets import icons, theme
@@ -18,6 +18,7 @@ from widgets.tree.model import Rows
 from widgets.tree.view import View
 
 AGES_MS = 5000
+RUNNING = "state:running"
 __all__ = ["Grouping", "Tree"]
 
 
@@ -93,7 +94,6 @@ class Tree(QWidget):
     delete_requested = Signal(list)
     add_requested = Signal(str)
     """Add a connection; the section it was asked in, or empty."""
-    settings_requested = Signal(QPoint)
 
     def __init__(self, services: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -111,6 +111,8 @@ class Tree(QWidget):
         self.setBackgroundRole(QPalette.ColorRole.Base)
         self.setMinimumWidth(240)
         self._wanted: list[str] = []
+        self._query, self._running_only = "", False
+        self._menu = QMenu(self)
         self._connect()
         self._shortcuts()
         self._shown: set[str] | None = None
@@ -136,10 +138,7 @@ class Tree(QWidget):
         rows.synced.connect(lambda: self._shown_timer.start())
         self.group_by.chosen.connect(self.set_grouping)
         self.group_by.add.clicked.connect(lambda: self.add_requested.emit(""))
-        settings = self.group_by.settings
-        settings.clicked.connect(
-            lambda: self.settings_requested.emit(settings.mapToGlobal(settings.rect().bottomLeft()))
-        )
+        self.group_by.settings.clicked.connect(self._show_settings)
 
     def _shortcuts(self) -> None:
         for keys, function in (
@@ -170,7 +169,18 @@ class Tree(QWidget):
         """Show what a search finds; empty shows everything."""
         words = [word for word in text.split() if ":" not in word and ">" not in word and "<" not in word]
         self.view.set_word(words[0] if words else "")
-        self.rows.set_query(text)
+        self._query = text
+        self.rows.set_query(f"{text} {RUNNING}".strip() if self._running_only else text)
+
+    def show_running_only(self, on: bool) -> None:
+        """Leave out what does not run, whatever is searched for."""
+        self._running_only = on
+        icons.dress(self.group_by.settings, "sliders-horizontal", "link" if on else "muted")
+        self.set_query(self._query)
+
+    def close_all(self) -> None:
+        """Close every row below the sections."""
+        self.rows.close_all()
 
     def set_grouping(self, grouping: Grouping) -> None:
         """Arrange by place, group, tag or state."""
@@ -275,6 +285,16 @@ class Tree(QWidget):
         if shown != self._shown:
             self._shown = shown
             self._services.connections.shown(shown)
+
+    def _show_settings(self) -> None:
+        self._menu.clear()
+        running = self._menu.addAction("Running VMs only")
+        running.setCheckable(True)
+        running.setChecked(self._running_only)
+        running.toggled.connect(self.show_running_only)
+        self._menu.addAction("Close all rows", self.close_all)
+        button = self.group_by.settings
+        self._menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     def _restyle(self) -> None:
         self.view.painter.restyle()

@@ -85,6 +85,8 @@ class Delegate(QStyledItemDelegate):
         painter.save()
         if selected:
             painter.fillRect(rect, self._colour("accent_bg"))
+        elif held:
+            painter.fillRect(rect, self._colour("pane"))
         elif self._view.hovered == row and not self._view.holding:
             painter.fillRect(rect, self._colour("pane2"))
         if isinstance(key, str) and key.startswith(("section:", "by:")):

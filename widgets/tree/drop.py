@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QRectF, Qt, QTimer
-from PySide6.QtGui import QCursor, QFont, QFontMetrics, QGuiApplication, QPainter, QPaintEvent, QPen, QPixmap
+from PySide6.QtGui import (
+    QCursor,
+    QFont,
+    QFontMetrics,
+    QGuiApplication,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QRegion,
+)
 from PySide6.QtWidgets import QWidget
 
 from app.migration.plan import Verdict
@@ -155,6 +166,9 @@ class Grip(QWidget):
         if self._said is not None:
             width += QFontMetrics(self._pill_font).horizontalAdvance(self._text()) + 32 + 4
         self.resize(width + 2, 34)
+        corners = QPainterPath()
+        corners.addRoundedRect(QRectF(self.rect()), 7, 7)
+        self.setMask(QRegion(corners.toFillPolygon().toPolygon()))  # without a compositor nothing is translucent
 
     def _text(self) -> str:
         return "" if self._said is None else self._said[0] + self._said[1].text

@@ -92,6 +92,13 @@ class Rows(QAbstractTableModel):
         self.forest.set_open(node, opened)
         self.sync()
 
+    def close_all(self) -> None:
+        """Close every row below the roots."""
+        for children in self.forest.branches.values():
+            for node in children:
+                self.forest.set_open(node, False)
+        self.sync()
+
     def restore_open(self, texts: Iterable[str]) -> None:
         """Open exactly these of the rows that can be; what is not there yet is opened when it comes."""
         self.forest.open = set(self.forest.roots)

@@ -205,6 +205,19 @@ def test_search_keeps_what_it_finds_and_the_way_there(page: Page) -> None:
     assert page.names()[:10] == LOCAL
 
 
+def test_running_only_and_close_all(page: Page) -> None:
+    finds = page.services.search.match
+    page.services.search.match = lambda query: {WEB} if query == "w state:running" else finds(query)  # type: ignore[method-assign]
+    page.tree.set_query("w")
+    page.tree.show_running_only(True)
+    assert [name for name in page.names() if name.startswith(("web", "build"))] == ["web-01"]
+    page.tree.show_running_only(False)
+    assert "web-02" in page.names()
+    page.tree.set_query("")
+    page.tree.close_all()
+    assert page.names()[:3] == ["Local KVM", "kvm-a", "kvm-b"]
+
+
 def test_what_comes_during_a_search_is_found_too(page: Page) -> None:
     page.tree.set_query("web")
     page.change(make_vm("kvm-b", "web-09"), make_vm("kvm-b", "other"))
