@@ -1,0 +1,141 @@
+"""Real moves between the lab's hosts and its cloud, judged from outside: which QEMU runs, and what the guest says."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.link import ConnectionState
+from app.migration import Mode, Planned
+from app.services import Services
+from app.tasks import Task, TaskState
+from backends.model import Kind, Ref, Vm
+from tests.lab.machine import Lab, LabGuest
+
+pytestmark = pytest.mark.lab
+
+
+async def until(done: Callable[[], object], failure: str, seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, failure
+        await asyncio.sleep(0.1)
+
+
+@pytest_asyncio.fixture
+async def services(lab: Lab, healed: Lab, tmp_path: Path) -> AsyncIterator[Services]:
+    """The program without a screen, on the lab's two hosts and its cloud."""
+    opened = await Services.open(tmp_path / "home", vault_key_file=tmp_path / "key")
+    try:
+        for seed in lab.state.connections:
+            if seed.kind in ("libvirt", "ec2"):
+                await opened.connections.add(seed.kind, seed.name, seed.settings, seed.secrets)
+        await until(
+            lambda: all(item.state == ConnectionState.READY and item.listed for item in opened.connections.all()),
+            "the connections are not ready",
+        )
+        yield opened
+    finally:
+        await opened.close()
+
+
+def place(name: str) -> Ref:
+    return Ref(name, Kind.CONNECTION, name)
+
+
+async def known(services: Services, connection: str, name: str) -> Vm:
+    """The VM as the inventory has it, once it does."""
+    found: list[Vm] = []
+
+    def look() -> bool:
+        found[:] = [item for item in services.inventory if isinstance(item, Vm) and item.name == name]
+        found[:] = [item for item in found if item.ref.connection == connection]
+        return bool(found)
+
+    await until(look, f"{name} is not seen on {connection}")
+    return found[0]
+
+
+async def planned(services: Services, guest: LabGuest, source: str, target: str, **wish: object) -> Planned:
+    vm = await known(services, source, guest.name)
+    plan = await services.migrations.plan(vm.ref, place(target), **wish)  # type: ignore[arg-type]
+    assert plan.verdict.allowed, plan.verdict
+    return plan
+
+
+async def moved(services: Services, guest: LabGuest, source: str, target: str, **wish: object) -> Task:
+    plan = await planned(services, guest, source, target, **wish)
+    task = await services.tasks.wait(services.migrations.start(plan))
+    assert task.state == TaskState.DONE, (task.error, task.log)
+    assert await services.store.open_migrations() == []
+    return task
+
+
+@pytest.mark.parametrize(("pool", "format"), [("", "raw"), ("shared", "qcow2"), ("default", "raw")])
+async def test_live_there_and_back(lab: Lab, services: Services, pool: str, format: str) -> None:
+    guest = lab.make(lab.a, pool=pool, format=format)
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+    boot = guest.beats(lab.a)[-1].boot
+    uid = services.identity.uid_of((await known(services, "kvm-a", guest.name)).ref)
+    task = await moved(services, guest, "kvm-a", "kvm-b")
+    assert task.result["mode"] == "live"
+    assert task.result["downtime_s"] is not None
+    assert guest.where() == [lab.b]
+    assert (await asyncio.to_thread(guest.wait_beats, lab.b))[-1].boot == boot
+    assert services.identity.uid_of(Ref.parse(str(task.result["target_ref"]))) == uid
+    if pool == "default":
+        assert not (lab.images(lab.a) / guest.file).exists()
+    await known(services, "kvm-b", guest.name)
+    undone = services.tasks.undo(task.id)
+    assert undone is not None
+    await services.tasks.wait(undone)
+    assert undone.state == TaskState.DONE, (undone.error, undone.log)
+    assert guest.where() == [lab.a]
+    assert (await asyncio.to_thread(guest.wait_beats, lab.a))[-1].boot == boot
+
+
+async def test_cold_between_hosts_and_undo(lab: Lab, services: Services) -> None:
+    guest = lab.make(lab.a, pool="default", bootable=True)
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+    task = await moved(services, guest, "kvm-a", "kvm-b", mode=Mode.COLD)
+    assert guest.where() == [lab.b]
+    await asyncio.to_thread(guest.wait_beats, lab.b)
+    assert guest.uuid not in lab.a.virsh("list", "--all", "--uuid")
+    undone = services.tasks.undo(task.id)
+    assert undone is not None
+    await services.tasks.wait(undone)
+    assert undone.state == TaskState.DONE, (undone.error, undone.log)
+    assert guest.where() == [lab.a]
+    assert guest.uuid not in lab.b.virsh("list", "--all", "--uuid")
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+
+
+async def test_to_the_cloud_and_back_boots(lab: Lab, services: Services) -> None:
+    guest = lab.make(lab.a, pool="default", bootable=True)
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+    file = lab.images(lab.a) / guest.file
+    first = await moved(services, guest, "kvm-a", "cloud")
+    assert guest.where() == []
+    sent = await asyncio.to_thread(lambda: hashlib.sha256(file.read_bytes()).hexdigest())
+    length = file.stat().st_size
+    file.rename(file.with_suffix(".away"))
+    try:
+        cloud_ref = Ref.parse(str(first.result["target_ref"]))
+        await until(lambda: cloud_ref in services.inventory, "the instance is not seen")
+        plan = await services.migrations.plan(cloud_ref, place("kvm-b"))
+        assert plan.verdict.allowed, plan.verdict
+        back = await services.tasks.wait(services.migrations.start(plan))
+        assert back.state == TaskState.DONE, (back.error, back.log)
+        running = [host for host in lab.hosts if guest.name in host.virsh("list", "--name").split()]
+        assert running == [lab.b]
+        await asyncio.to_thread(guest.wait_beats, lab.b)
+        assert length
+        assert sent
+    finally:
+        file.with_suffix(".away").rename(file)
