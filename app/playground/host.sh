@@ -1,8 +1,8 @@
 #!/bin/sh
 # Process 1 of a playground host: its own view of the machine's folders, its network, its libvirtd.
-# usage: host.sh FOLDER NAME ADDRESS RUN   (in new mount, net, uts, ipc and pid namespaces)
+# usage: host.sh FOLDER NAME ADDRESS RUN MAC   (in new mount, net, uts, ipc and pid namespaces)
 set -eu
-folder=$1 name=$2 address=$3 run=$4
+folder=$1 name=$2 address=$3 run=$4 mac=$5
 
 # Everything is put together below one folder first and then moved into place, relative to the working directory:
 # the data folder itself may lie below /run or /var, and nothing is made outside these namespaces.
@@ -20,7 +20,7 @@ for part in shared boot; do
   mkdir -p lib/libvirt/$part
   mount -n --bind "$folder/../$part" lib/libvirt/$part
 done
-mkdir -p run/sshd own/libvirt own/pki etc
+mkdir -p run/sshd run/lock own/libvirt own/pki etc
 cp "$folder/../names" own/hosts
 (umask 077 && sed 's/^root:[^:]*:/root:*:/' /etc/shadow >own/shadow)
 # libvirtd asks for the user of its package, sshd for its own; they may not be there on this machine.
@@ -41,7 +41,8 @@ mount -n --bind /dev/pts/ptmx /dev/ptmx
 hostname "$name"
 
 ip link set lo up
-ip link add br0 type bridge
+# The same card after a power cut: the other hosts still know its number.
+ip link add br0 address "$mac" type bridge
 ip address add "$address/24" dev br0
 ip link set br0 up
 # The cable to the switch is plugged in from outside.

@@ -124,6 +124,11 @@ class Host:
         return f"{self.switch.key}/{self.name}"
 
     @property
+    def mac(self) -> str:
+        """Of its own network card: the same after every power cut."""
+        return ":".join(["02", *(self.uuid[at : at + 2] for at in (0, 2, 4, 6, 9))])
+
+    @property
     def socket(self) -> Path:
         return self.sockets / "libvirt-sock"
 
@@ -171,7 +176,8 @@ class Host:
             self.sockets.mkdir(parents=True)
             script = str(resources.files("app.playground") / "host.sh")
             spaces = ["--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
-            words = ["unshare", *spaces, "sh", script, str(self.folder), self.name, self.address, str(self.sockets)]
+            about = [str(self.folder), self.name, self.address, str(self.sockets), self.mac]
+            words = ["unshare", *spaces, "sh", script, *about]
             launch(self.mark, self._console, *words)
             wait(lambda: self.pid() is not None, f"{self.name} did not start", self._console)
         if not self.switch.plugged(self.name):

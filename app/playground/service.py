@@ -240,6 +240,9 @@ class Playground:
 
     def _start_cloud(self) -> None:
         """The endpoint, as the owner: it needs nothing of root's."""
+        if self.cloud.running():
+            return
+        processes.end(f"{self.key}/cloud")
         program = "import sys; from pathlib import Path; from app.playground.endpoint import Endpoint; "
         program += "Endpoint(Path(sys.argv[1]), sys.argv[2:]).start()"
         owner = {"user": self.record.owner, "group": self.record.group, "extra_groups": []}
