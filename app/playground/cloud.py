@@ -23,7 +23,7 @@ from moto.ec2.responses import EC2Response
 
 from app.playground.blocks import BlockStore
 
-__all__ = ["ACCOUNT", "backend", "install", "seed", "start_snapshot"]
+__all__ = ["ACCOUNT", "backend", "has_region", "install", "seed", "start_snapshot"]
 
 SETTLE_S = 0.4
 """How long a started, stopped or snapshotted thing stays in its transitional state."""
@@ -69,6 +69,11 @@ class SettlingState:
 def backend(region: str) -> Any:
     """moto's model of one region."""
     return ec2_backends[ACCOUNT][region]
+
+
+def has_region(region: str) -> bool:
+    """Whether there is a region of this name."""
+    return region in ec2_backends[ACCOUNT].regions
 
 
 def install(store: BlockStore) -> None:

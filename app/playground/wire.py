@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +98,8 @@ class Wire:
 
     def _answer(self, request: Request, caller: Caller, environ: dict[str, Any]) -> Answer:
         operation = _operation(request, caller.service)
+        if not cloud.has_region(caller.region):
+            return _error(401, "AuthFailure", "Credential should be scoped to a valid region.", caller.service)
         fault = self._faults.take(operation) or {}
         mode = fault.get("mode", "")
         if mode == "hang":
@@ -192,6 +195,9 @@ class Wire:
             answer = b"".join(self._moto(environ, start))
         except NotImplementedError:
             return _error(400, "UnsupportedOperation", f"{operation} is not supported here", caller.service)
+        except Exception:
+            traceback.print_exc()
+            return _error(500, "InternalError", f"{operation} failed; the endpoint's log says why", caller.service)
         if caller.service == "sts" and seen["status"] == 200:
             self._remember_session(answer.decode())
         if caller.service == "ec2":

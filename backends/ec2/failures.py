@@ -110,7 +110,9 @@ def translate(error: Exception, *, changes: bool = False) -> Exception:
         return Invalid(_text(error), cure="one of ~/.aws/config", field="profile")
     if isinstance(error, aws.NoRegionError | aws.InvalidRegionError):
         return Invalid(_text(error), cure="name a region", field="regions")
-    if isinstance(error, aws.HTTPClientError | aws.ResponseStreamingError | aws.IncompleteReadError):
+    if isinstance(
+        error, aws.ConnectionError | aws.HTTPClientError | aws.ResponseStreamingError | aws.IncompleteReadError
+    ):
         return Unreachable(_text(error), cure=_CURES[Unreachable], field="endpoint_url")
     if isinstance(error, aws.ParamValidationError):
         return Invalid(_text(error))
@@ -139,6 +141,8 @@ def _answered(error: Any) -> BackendError:
     details = error.response.get("Error", {})
     message = f"{details.get('Message') or error.response.get('Message') or code} ({code})"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if "valid region" in message:
+        return Invalid(message, cure="name a region of this cloud", field="regions")
     kind = TABLE.get(code)
     if kind is None:
         if code.endswith((".NotFound", ".Unknown", "NotFoundException")):
