@@ -41,6 +41,7 @@ class SiteCard(Card):
         self._mark = Pill("", "muted", self)
         self.head.insertWidget(0, self._sign)
         self.head.insertWidget(1, self._name)
+        self.head.insertStretch(2, 1)
         self.head.addWidget(self._mark)
         self.head.addWidget(self._state)
         counts = QHBoxLayout()

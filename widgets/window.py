@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 COALESCE_MS = 50
 PREVIEW_MS = 120
+SMALL_PX = 1200
 SAVE_MS = 1500
 ELSEWHERE = ("view.search",)
 """The search field listens for its own shortcut."""
@@ -58,7 +59,8 @@ class Window(QMainWindow):
         self.services = services
         self.setWindowTitle("Causeway")
         self.setWindowIcon(icon("waypoints", "accent"))
-        self.resize(1440, 900)
+        room = self.screen().availableSize()
+        self.resize(min(1440, room.width()), min(900, room.height()))
         self.setMinimumSize(760, 480)
         self.toasts = Toasts(self)
         self.background = Background(lambda text, cure: self.complain(text, cure))
@@ -265,6 +267,9 @@ class Window(QMainWindow):
             theme.apply(app, theme.Mode(str(state["theme"])))
 
     async def load_state(self) -> None:
+        """As it was left; on a small screen the tree begins narrower."""
+        if self.width() < SMALL_PX:
+            self._columns.setSizes([316, self.width() - 316])
         self.restore(await self.services.store.setting(STATE))
 
     async def save_state(self) -> None:

@@ -139,6 +139,7 @@ class Chart(Card):
         plot.getPlotItem().setContentsMargins(0, 0, 0, 0)
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         plot.setMouseTracking(True)
+        plot.setMinimumSize(40, 40)
         plot.viewport().installEventFilter(self)
         self._grid = [pyqtgraph.InfiniteLine(angle=0) for _ in range(3)]
         self._hover = pyqtgraph.InfiniteLine(angle=90)
