@@ -38,8 +38,9 @@ class Faults:
 
     The operation's calls fail `count` times (default: always), having gone well `after` times (default 0), counted
     from the file's last change. Modes: 503, throttle, expired, denied, hang (`seconds`, default 3600), cut (the
-    connection is closed without an answer), bad-checksum (the checksum given or found is wrong), flip (one byte
-    of the block is spoiled behind a right checksum).
+    connection is closed without an answer), bad-checksum (the checksum given or found is wrong), flip (on
+    PutSnapshotBlock one byte is stored wrongly and only the disk's hash can tell; on GetSnapshotBlock one byte is
+    wrong in the answer, whose checksum is right).
     """
 
     def __init__(self, path: Path) -> None:

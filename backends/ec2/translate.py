@@ -207,7 +207,8 @@ def keypair(connection: str, region: str, raw: Raw) -> KeyPair:
 def smallest(flavors: Iterable[Flavor], vcpus: int, memory_bytes: int, archs: Mapping[str, bool]) -> Flavor | None:
     """The smallest flavor with this much, a burstable one (t3 and the like) before others of its size.
 
-    `archs` says by flavor name whether it fits the architecture."""
+    `archs` says by flavor name whether it fits the architecture.
+    """
     fits = [f for f in flavors if f.vcpus >= vcpus and f.memory_bytes >= memory_bytes and archs.get(f.name, True)]
     return min(fits, key=lambda f: (f.memory_bytes, f.vcpus, not f.name.startswith("t"), f.name), default=None)
 
