@@ -95,7 +95,8 @@ class Delegate(QStyledItemDelegate):
             self._paint_vm(painter, rect, node, key, selected)
         else:
             self._paint_place(painter, rect, node, selected)
-        if self._view.hasFocus() and self._view.currentIndex().row() == row and not selected:
+        if self._view.hasFocus() and self._view.currentIndex().row() == row and not selected and not held:
+            painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(self._colour("line"))
             painter.drawRect(rect.adjusted(0, 0, -1, -1))
         self._paint_outline(painter, rect, node)

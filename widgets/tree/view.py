@@ -54,6 +54,7 @@ class View(QTableView):
         self._typed, self._typed_at = "", 0.0
         self._kept: tuple[set[int], int | None, int] | None = None
         self._word = ""
+        self._chosen: list[Ref] = []
         self._tall: set[int] = set()
         self._hover_timer = QTimer(self, singleShot=True, interval=HOVER_OPEN_MS)
         self._hover_timer.timeout.connect(self._open_hovered)
@@ -65,7 +66,7 @@ class View(QTableView):
         rows.about_to_sync.connect(self._keep)
         rows.synced.connect(self._put_back)
         rows.modelReset.connect(self._size_sections)
-        self.selectionModel().selectionChanged.connect(lambda *_: self.chosen.emit(self.selected()))
+        self.selectionModel().selectionChanged.connect(lambda *_: self._tell_chosen())
         self.verticalScrollBar().valueChanged.connect(lambda _: self.shown_changed.emit())
         self._size_sections()
 
@@ -375,7 +376,14 @@ class View(QTableView):
         if (nodes or current is not None) and not self.currentIndex().isValid():
             self._select_nodes(nodes, current)
         self.verticalScrollBar().setValue(scroll)
+        self._tell_chosen()
         self.shown_changed.emit()
+
+    def _tell_chosen(self) -> None:
+        chosen = self.selected()
+        if chosen != self._chosen and self._kept is None:
+            self._chosen = chosen
+            self.chosen.emit(chosen)
 
     def _select_nodes(self, nodes: set[int], current: int | None) -> None:
         selection = QItemSelection()

@@ -83,7 +83,14 @@ def section_side(rows: Rows, node: int, section: Section) -> Side:
     sites = [child for child in rows.forest.branches.get(node, ()) if isinstance(rows.forest.keys[child], Ref)]
     if not sites:
         return Side()
-    return Side(f"{fmt.counted(len(sites), SITES[section])}, {vms(rows.forest.count[node])}")
+    count = len(sites) if section != Section.LOCAL else sum(_hosts(rows, site) for site in sites)
+    return Side(f"{fmt.counted(count, SITES[section])}, {vms(rows.forest.count[node])}")
+
+
+def _hosts(rows: Rows, connection: int) -> int:
+    """How many hosts a connection has; one that has not answered yet counts as one."""
+    keys = (rows.forest.keys[child] for child in rows.forest.branches.get(connection, ()))
+    return sum(isinstance(key, Ref) and key.kind == Kind.HOST for key in keys) or 1
 
 
 def vms(count: int) -> str:

@@ -135,6 +135,18 @@ def test_a_change_is_taken_in_where_it_is(page: Page) -> None:
     assert page.tree.selected() == [WEB]
 
 
+def test_the_selection_is_told_once_and_its_loss_too(page: Page) -> None:
+    told: list[list[Ref]] = []
+    page.tree.selection_changed.connect(told.append)
+    page.tree.select(WEB)
+    page.tree.set_query("web")
+    page.tree.set_query("")
+    page.change(make_vm("kvm-a", "aaa"), make_vm("kvm-b", "zzz"))
+    assert told == [[WEB]]
+    page.tree.set_query("mail")
+    assert told == [[WEB], []]
+
+
 def test_only_visible_rows_are_announced(page: Page) -> None:
     heard: list[int] = []
     page.rows.dataChanged.connect(lambda first, last, _roles: heard.extend(range(first.row(), last.row() + 1)))
