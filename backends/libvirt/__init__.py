@@ -88,6 +88,13 @@ class Driver:
             advanced=True,
         ),
         Option(name="pkipath", label="TLS folder", help="cacert, clientcert, clientkey", kind="path", advanced=True),
+        Option(
+            name="accelerator",
+            label="New VMs run by",
+            help="Empty: as the VM did, or as the host's other VMs do",
+            choices=("", "kvm", "qemu"),
+            advanced=True,
+        ),
         Option(name="migration_host", label="Migration address", help="Where moves to here go", advanced=True),
     )
 
@@ -323,8 +330,8 @@ class Driver:
         return disks.VolumeSource(spec, settings)
 
     async def create_vm(self, to: Ref, spec: VmSpec, disk_ids: Sequence[str], *, migration: str) -> Ref:
-        ids = tuple(disk_ids)
-        uuid = await self.client.call(lambda conn: create.define(conn, spec, ids, migration), changes=True)
+        ids, accelerator = tuple(disk_ids), self._settings["accelerator"]
+        uuid = await self.client.call(lambda conn: create.define(conn, spec, ids, migration, accelerator), changes=True)
         await self.session.refresh(uuid)
         return self.session.ref(uuid)
 

@@ -31,6 +31,7 @@ def prepare(conn: Conn, spec: VmSpec, disk: int, pool: str, migration: str) -> D
     facts = spec.disks[disk]
     chosen = storage.lookup_pool(conn, pool) if pool else default_pool(conn)
     name = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', spec.name) or 'vm'}-{facts.target or disk}.{migration}.raw"
+    storage.refresh(chosen)
     known = storage.volumes_named(conn, lambda other: other == name)
     if known:
         volume, chosen = known[0], known[0].storagePoolLookupByVolume()
@@ -62,8 +63,11 @@ def default_pool(conn: Conn) -> Any:
     return max(files, key=lambda pool: int(pool.info()[3]))
 
 
-def define(conn: Conn, spec: VmSpec, disk_ids: Sequence[str], migration: str) -> str:
-    """Define the VM on its volumes (`pool/volume`), not started. Returns its UUID; the same migration, the same VM."""
+def define(conn: Conn, spec: VmSpec, disk_ids: Sequence[str], migration: str, accelerator: str = "") -> str:
+    """Define the VM on its volumes (`pool/volume`), not started. Returns its UUID; the same migration, the same VM.
+
+    `accelerator` is `kvm` or `qemu`; empty: what the VM had, or else what the host's other VMs use.
+    """
     known = marked(conn, migration)
     if known:
         return str(known[0].UUIDString())
@@ -77,7 +81,7 @@ def define(conn: Conn, spec: VmSpec, disk_ids: Sequence[str], migration: str) ->
     if len(paths) != len([disk for disk in spec.disks if disk.device == "disk"]):
         raise Invalid("every disk of the VM needs a volume")
     from_source = spec.definition and "<domain" in spec.definition[:400]
-    made = carried(conn, spec, paths) if from_source else fresh(conn, spec, paths)
+    made = carried(conn, spec, paths, accelerator) if from_source else fresh(conn, spec, paths, accelerator)
     values = {**dict(spec.tags), MIGRATION: migration}
     if spec.group:
         values[GROUP] = spec.group
@@ -93,18 +97,24 @@ def volume_path(conn: Conn, ident: str) -> str:
         raise NotFound(f"the disk {ident} is gone", object_name=ident) from None
 
 
-def virtualization(conn: Conn, arch: str) -> tuple[str, str]:
-    """(`kvm` or `qemu`, emulator) for an architecture, by the host's capabilities. Invalid where it has none."""
+def custom(conn: Conn) -> str:
+    """What all of the host's VMs use, `kvm` where they differ: a host may offer a KVM that does not work."""
+    kinds = {Domain.parse(item.XMLDesc(0)).type for item in conn.listAllDomains(0)}
+    return kinds.pop() if len(kinds) == 1 else "kvm"
+
+
+def virtualization(conn: Conn, arch: str, wanted: str = "kvm") -> tuple[str, str]:
+    """(`kvm` or `qemu`, emulator) for an architecture: the wanted one where the host has it. Invalid without any."""
     root = domainxml.parsed(conn.getCapabilities())
     for guest in root.iterfind("guest"):
         node = guest.find("arch")
         if guest.findtext("os_type") == "hvm" and node is not None and node.get("name") == arch:
             types = {item.get("type") for item in node.iterfind("domain")}
-            return ("kvm" if "kvm" in types else "qemu"), node.findtext("emulator") or ""
+            return (wanted if wanted in types else "qemu"), node.findtext("emulator") or ""
     raise Invalid(f"this host does not run {arch} guests")
 
 
-def carried(conn: Conn, spec: VmSpec, paths: Sequence[str]) -> Domain:
+def carried(conn: Conn, spec: VmSpec, paths: Sequence[str], accelerator: str) -> Domain:
     """The source's own definition on this host: new disks, mapped networks, this host's emulator."""
     made = Domain.parse(spec.definition)
     made.name = spec.name
@@ -112,7 +122,7 @@ def carried(conn: Conn, spec: VmSpec, paths: Sequence[str]) -> Domain:
         made.uuid = spec.uuid
     else:
         _drop(made.node, "uuid")
-    kind, emulator = virtualization(conn, made.arch or spec.arch)
+    kind, emulator = virtualization(conn, made.arch or spec.arch, accelerator or made.type)
     made.type, made.emulator = kind, emulator
     if kind == "qemu":
         for cpu in made.node.findall("cpu"):
@@ -136,9 +146,9 @@ def carried(conn: Conn, spec: VmSpec, paths: Sequence[str]) -> Domain:
     return made
 
 
-def fresh(conn: Conn, spec: VmSpec, paths: Sequence[str]) -> Domain:
+def fresh(conn: Conn, spec: VmSpec, paths: Sequence[str], accelerator: str) -> Domain:
     """A definition from nothing but the spec: virtio devices, serial console, VNC on a unix socket."""
-    kind, emulator = virtualization(conn, spec.arch or "x86_64")
+    kind, emulator = virtualization(conn, spec.arch or "x86_64", accelerator or custom(conn))
     machine = spec.machine if kind_of_machine(spec.machine) else "q35"
     if (spec.arch or "x86_64") not in ("x86_64", "i686"):
         machine = "virt"

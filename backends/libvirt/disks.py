@@ -40,15 +40,12 @@ class _Volume:
         try:
             self.conn = libvirt.open(self._reach.open_blocking())
             self.item = self.conn.storagePoolLookupByName(pool).storageVolLookupByName(name)
+            self.allocated = int(self.item.info()[2])
         except libvirt.libvirtError as error:
             self._reach.close_blocking()
             if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
                 raise NotFound(f"the disk {name} is gone", object_name=name) from None
             raise translated(error, name) from None
-
-    @property
-    def allocated(self) -> int:
-        return int(self.item.info()[2])
 
     def close(self) -> None:
         with suppress(libvirt.libvirtError):
@@ -178,6 +175,7 @@ class VolumeSink:
         self._fresh = self._volume.allocated == 0
         self._stream: Any = None
         self._position = 0
+        self._high = 0
         self._lock = threading.Lock()
 
     def resume_at(self, journaled: int) -> int:
@@ -194,6 +192,7 @@ class VolumeSink:
                     sent = self._stream.send(view[:STREAM])
                     view = view[sent:]
                     self._position += sent
+                self._high = max(self._high, self._position)
             except libvirt.libvirtError as error:
                 raise translated(error, "writing the disk") from None
 
@@ -214,6 +213,11 @@ class VolumeSink:
                     raise translated(error, "writing the disk") from None
 
     def commit(self) -> str:
+        with self._lock:
+            try:
+                self._fill()
+            except libvirt.libvirtError as error:
+                raise translated(error, "writing the disk") from None
         self.flush()
         self._volume.close()
         return self._name
@@ -230,10 +234,17 @@ class VolumeSink:
     def handle(self) -> Handle | None:
         return None
 
+    def _fill(self) -> None:
+        """Give the volume its full length: the daemon cuts a file at the end of every hole it is sent."""
+        if self._high < self.size:
+            self._seek(self._high)
+            self._stream.sendHole(self.size - self._high, 0)
+            self._position = self._high = self.size
+
     def _seek(self, offset: int) -> None:
         """Go there: by a hole where the volume is new and the place lies ahead, else by a new stream."""
         if self._stream is not None and offset != self._position:
-            if self._fresh and offset > self._position:
+            if self._fresh and offset > self._position >= self._high:
                 self._stream.sendHole(offset - self._position, 0)
                 self._position = offset
                 return

@@ -228,14 +228,14 @@ class Domain(Node):
 
 
 def read_metadata(node: Element) -> dict[str, str]:
-    return {item.get("name", ""): item.text or "" for item in node.iterfind("tag")}
+    return {item.get("name", ""): item.text or "" for item in node.iterfind("{*}tag")}
 
 
 def write_metadata(values: Mapping[str, str], *, qualified: bool = True) -> Element:
     """Our metadata element; libvirt's setMetadata wants it unqualified and adds the namespace itself."""
     node = etree.Element(METADATA, nsmap={PREFIX: NAMESPACE}) if qualified else etree.Element("vm")
     for name, value in sorted(values.items()):
-        etree.SubElement(node, "tag", {"name": name}).text = value
+        etree.SubElement(node, f"{{{NAMESPACE}}}tag" if qualified else "tag", {"name": name}).text = value
     return node
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +17,7 @@ from backends.errors import BackendError, Cancelled, Conflict, NotFound, Outcome
 from backends.libvirt import picture
 from backends.libvirt.client import LONG, Client, Conn, connection
 from backends.libvirt.domainxml import Domain
-from backends.libvirt.storage import pool_for, pool_path, refresh
+from backends.libvirt.storage import pool_for, pool_path, refresh, remove_volume
 from backends.model import LiveOptions, Progress
 
 POLL_S = 0.2
@@ -123,6 +123,8 @@ async def run(client: Client, other: Client, move: Move, progress: Callable[[Pro
     if where == "source":
         if failure is None:
             raise OutcomeUnknown("the move was reported done, but the VM is still on the source")
+        with suppress(BackendError):
+            await other.call(lambda conn: _clean(conn, move, leftovers), changes=True)
         raise failure
     raise OutcomeUnknown(f"it is not sure where the VM runs: {where}") from failure
 
@@ -148,6 +150,12 @@ def _prepare(move: Move) -> tuple[str, ...]:
         if PurePosixPath(disk.source).name in pool.listVolumes():
             raise Conflict(f"{disk.source} exists on the target already", cure="remove it there", field="storage")
     return tuple(disk.source for disk in chosen)
+
+
+def _clean(target: Conn, move: Move, paths: tuple[str, ...]) -> None:
+    """Remove the half-written copies of a move that did not happen; `_prepare` saw that none was there before."""
+    for path in paths:
+        remove_volume(target, f"{_folder(target, move, path)}/{PurePosixPath(path).name}")
 
 
 def _folder(target: Conn, move: Move, path: str) -> str:
@@ -189,12 +197,16 @@ def _migrate(move: Move) -> None:
 async def _watch(client: Client, move: Move, progress: Callable[[Progress], None], ended: threading.Event) -> None:
     """Ask the source five times a second; switch to post-copy when its time has come."""
     switched = not move.options.post_copy
+    last, at = 0, time.monotonic()
     while not ended.is_set():
         await asyncio.sleep(POLL_S)
         with suppress(BackendError):
             stats = await client.call(lambda conn: _stats(conn, move.uuid))
             if stats and not ended.is_set():
-                progress(progress_of(stats))
+                seen, moment = progress_of(stats), time.monotonic()
+                rate = seen.rate_bps or max(seen.done_bytes - last, 0) / max(moment - at, POLL_S)
+                last, at = seen.done_bytes, moment
+                progress(replace(seen, rate_bps=rate))
                 if not switched and int(stats.get("memory_iteration", 0)) >= POST_COPY_AFTER:
                     switched = True
                     await client.call(lambda conn: _post_copy(conn, move.uuid))

@@ -36,7 +36,7 @@ def all_quick(conn: Conn) -> tuple[Quick, ...]:
         made = _quick(domain, uuid, record)
         if made is not None:
             found.append(_flags(made, uuid in autostart, uuid not in transient, uuid in saved))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda item: item.name))
 
 
 def one_quick(conn: Conn, uuid: str) -> Quick | None:

@@ -21,6 +21,12 @@ from backends.libvirt.picture import PROBE
 
 GIVE_UP_S = 8.0
 VALID_S = 300.0
+STALE_S = 120
+CLOSED = frozenset(
+    {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_OPERATION_ABORTED, libvirt.VIR_ERR_SYSTEM_ERROR}
+    | {libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_OPERATION_TIMEOUT}
+)
+"""What libvirt says when the memory did not get through; with any other error nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ def probe(source: Conn, target: Conn, address: str) -> Verdict:
         kind, emulator = virtualization(source, "x86_64")
     except Exception as error:
         return Verdict(None, None, str(error))
+    for side in (source, target):
+        _sweep(side)
     encrypted, reason = _attempt(source, target, address, kind, emulator, libvirt.VIR_MIGRATE_TLS)
     if encrypted:
         return Verdict(True, True)
@@ -60,14 +68,14 @@ def probe(source: Conn, target: Conn, address: str) -> Verdict:
 
 
 def _attempt(source: Conn, target: Conn, address: str, kind: str, emulator: str, flags: int) -> tuple[bool | None, str]:
-    name = f"{PROBE}{uuids.uuid4().hex[:12]}"
+    name = f"{PROBE}{int(time.time()):x}-{uuids.uuid4().hex[:8]}"
     text = (
         f"<domain type='{kind}'><name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>"
         "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
         f"<devices><emulator>{emulator}</emulator><memballoon model='none'/></devices></domain>"
     )
     try:
-        item = source.createXML(text, libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        item = source.createXML(text, libvirt.VIR_DOMAIN_START_PAUSED)
     except libvirt.libvirtError as error:
         return None, str(error)
     timer = threading.Timer(GIVE_UP_S, _abort, (item,))
@@ -76,12 +84,21 @@ def _attempt(source: Conn, target: Conn, address: str, kind: str, emulator: str,
         item.migrate3(target, {libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{bracketed(address)}"}, flags)
         return True, ""
     except libvirt.libvirtError as error:
-        return False, str(error)
+        return (False if error.get_error_code() in CLOSED else None), str(error)
     finally:
         timer.cancel()
         for side in (source, target):
             with suppress(libvirt.libvirtError):
                 side.lookupByName(name).destroy()
+
+
+def _sweep(conn: Conn) -> None:
+    """Remove probes that a process which died left; their name says when they were made."""
+    for item in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        with suppress(libvirt.libvirtError, ValueError):
+            name = item.name()
+            if name.startswith(PROBE) and time.time() - int(name[len(PROBE) :].split("-")[0], 16) > STALE_S:
+                item.destroy()
 
 
 def _abort(item: Any) -> None:
