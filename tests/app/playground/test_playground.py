@@ -26,6 +26,7 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[3]
 ELSEWHERE = ("/etc", "/run", "/var/lib", "/var/log", "/var/cache", "/srv", "/dev", "/usr/local")
 """Where a playground might leave a file beside its own folder; two levels of it are compared."""
+CLEAN: dict[str, set[str]] = {"mounts": set(), "links": set(), "files": set(), "processes": set()}
 UP = "import asyncio, sys; from pathlib import Path; from app import playground; "
 UP += "asyncio.run(playground.up(Path(sys.argv[1]), print))"
 
@@ -45,44 +46,46 @@ def commands(mark: str) -> list[str]:
     return found
 
 
-def trace(key: str) -> dict[str, object]:
+def trace(key: str) -> dict[str, list[str]]:
     """What a playground could leave on this machine."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
     links = sorted(path.name for path in Path("/sys/class/net").iterdir())
     tops = [Path(top) for top in ELSEWHERE]
-    files = sorted(str(path) for top in tops if top.is_dir() for path in [*top.glob("*"), *top.glob("*/libvirt*")])
+    files = sorted(str(path) for top in tops if top.is_dir() for path in [*top.glob("*"), *top.glob("libvirt/*")])
     return {"mounts": mounts, "links": links, "files": files, "processes": commands(key)}
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "home"
-    asyncio.run(playground.down(tmp_path / "home"))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with a short path, as most have."""
+    place = tmp_path_factory.mktemp("pg") / "home"
+    yield place
+    asyncio.run(playground.down(place))
 
 
-async def test_up_and_down_twice_without_a_trace(home: Path) -> None:
+def test_up_and_down_twice_without_a_trace(home: Path) -> None:
     home.mkdir()
     key = Playground(home).key
     Path("/var/cache/causeway").mkdir(exist_ok=True)
     before = trace(key)
-    state = await playground.up(home)
+    state = asyncio.run(playground.up(home))
     assert state.running
     assert [host.name for host in state.hosts] == ["kvm-a", "kvm-b"]
     during = trace(key)
-    assert (during["links"], during["mounts"], during["files"]) == (before["links"], before["mounts"], before["files"])
+    assert [set(during[name]) - set(before[name]) for name in ("links", "mounts", "files")] == [set(), set(), set()]
     running = [host.running() for host in Playground(home).hosts]
     assert [len(uuids) for uuids in running] == [2, 1]
-    assert await playground.up(home) == state
+    assert asyncio.run(playground.up(home)) == state
     assert [host.running() for host in Playground(home).hosts] == running
     for _ in range(2):
-        await playground.down(home)
-        assert trace(key) == before
+        asyncio.run(playground.down(home))
+        assert {name: set(now) - set(before[name]) for name, now in trace(key).items()} == CLEAN
         assert list(home.iterdir()) == []
         assert playground.status(home) == playground.State()
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.8, 1.5])
-async def test_killed_up_is_cleaned_and_completed(home: Path, seconds: float) -> None:
+def test_killed_up_is_cleaned_and_completed(home: Path, seconds: float) -> None:
     """The moments lie in the making of folders, hosts and guests; none of them may matter."""
     home.mkdir()
     key = Playground(home).key
@@ -95,15 +98,15 @@ async def test_killed_up_is_cleaned_and_completed(home: Path, seconds: float) ->
         process.send_signal(signal.SIGKILL)
         process.wait()
         if repair:
-            assert (await playground.up(home)).running
+            assert asyncio.run(playground.up(home)).running
             assert [len(host.running()) for host in Playground(home).hosts] == [2, 1]
-        await playground.down(home)
-        assert trace(key) == before
+        asyncio.run(playground.down(home))
+        assert {name: set(now) - set(before[name]) for name, now in trace(key).items()} == CLEAN
         assert list(home.iterdir()) == []
 
 
-async def test_what_died_is_restarted_and_what_was_deleted_stays_deleted(home: Path) -> None:
-    await playground.up(home)
+def test_what_died_is_restarted_and_what_was_deleted_stays_deleted(home: Path) -> None:
+    asyncio.run(playground.up(home))
     place = Playground(home)
     first, second = place.hosts
     second.virsh("destroy", "db-01")
@@ -111,11 +114,11 @@ async def test_what_died_is_restarted_and_what_was_deleted_stays_deleted(home: P
     first.power_cut()
     place.cloud.stop()
     assert not playground.status(home).running
-    assert (await playground.up(home)).running
+    assert asyncio.run(playground.up(home)).running
     assert (len(first.running()), second.running()) == (2, set())
     os.kill(place.switch.pid() or 0, signal.SIGKILL)
     until(lambda: place.switch.pid() is None, "the switch does not end")
-    assert (await playground.up(home)).running
+    assert asyncio.run(playground.up(home)).running
     first.run("bash", "-c", f"until timeout 2 bash -c '</dev/tcp/{second.address}/16514'; do sleep 0.1; done")
 
 
@@ -169,13 +172,13 @@ def test_consoles_are_unix_sockets(lab: Lab, fresh_guest: LabGuest) -> None:
     assert {line.split()[3].rpartition(":")[2] for line in found.splitlines()} == {"16514"}
 
 
-async def test_another_user_may_be_the_owner(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_may_be_the_owner(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind sudo: the user reaches what root made, and the folders are theirs."""
     user = pwd.getpwnam("games")
     monkeypatch.setenv("SUDO_UID", str(user.pw_uid))
     monkeypatch.setenv("SUDO_GID", str(user.pw_gid))
     monkeypatch.setattr(Playground, "_start_cloud", lambda self: None)
-    await playground.up(home)
+    asyncio.run(playground.up(home))
     place = Playground(home)
     for folder in (home, place.folder, place.sockets):
         assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (user.pw_uid, 0o700)
@@ -187,16 +190,16 @@ async def test_another_user_may_be_the_owner(home: Path, monkeypatch: pytest.Mon
     assert "web-01" in done.stdout
 
 
-async def test_a_long_path_gets_short_sockets(tmp_path: Path) -> None:
+def test_a_long_path_gets_short_sockets(tmp_path: Path) -> None:
     home = tmp_path / ("x" * 120)
     place = Playground(home)
     try:
-        await playground.up(home)
+        asyncio.run(playground.up(home))
         assert place.sockets == Path("/run") / f"causeway-{place.key}"
         assert place.sockets.stat().st_mode & 0o777 == 0o700
         assert "web-01" in place.hosts[0].virsh("list")
     finally:
-        await playground.down(home)
+        asyncio.run(playground.down(home))
     assert not place.sockets.exists()
 
 
@@ -206,21 +209,21 @@ def test_two_playgrounds_share_no_name(tmp_path: Path) -> None:
     assert not {one.uuid(name) for name in service.HOSTS} & {two.uuid(name) for name in service.HOSTS}
 
 
-async def test_who_is_not_root_gets_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_not_root_gets_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     for verb, call in (("up", playground.up), ("down", playground.down)):
         with pytest.raises(PlaygroundError, match="root") as error:
-            await call(tmp_path)
+            asyncio.run(call(tmp_path))
         assert (
             error.value.cure == f"sudo {Path(sys.executable).with_name('causeway')} playground {verb} --home {tmp_path}"
         )
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "PATH", "/nonexistent")
     with pytest.raises(PlaygroundError) as error:
-        await playground.up(tmp_path)
+        asyncio.run(playground.up(tmp_path))
     assert error.value.cure.startswith("sudo apt-get install libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients")
     assert list(tmp_path.iterdir()) == []
 
