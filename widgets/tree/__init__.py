@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QPalette, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QPalette, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from backends.model import Kind, Ref
@@ -18,6 +18,7 @@ from widgets.tree.model import Rows
 from widgets.tree.view import View
 
 AGES_MS = 5000
+WIDE_PX = 330
 RUNNING = "state:running"
 __all__ = ["Grouping", "Tree"]
 
@@ -54,6 +55,12 @@ class GroupBy(QWidget):
         self.add = self._button("plus", "Add a connection", line)
         self.settings = self._button("sliders-horizontal", "Tree settings", line)
         self.restyle()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where it is narrow, the choices stay and the words between them go."""
+        super().resizeEvent(event)
+        for label in (self._label, *self._dots):
+            label.setVisible(self.width() >= WIDE_PX)
 
     def restyle(self) -> None:
         """After a change of theme."""
@@ -109,7 +116,7 @@ class Tree(QWidget):
         self.setFocusProxy(self.view)
         self.setAutoFillBackground(True)
         self.setBackgroundRole(QPalette.ColorRole.Base)
-        self.setMinimumWidth(240)
+        self.setMinimumWidth(270)
         self._wanted: list[str] = []
         self._query, self._running_only = "", False
         self._menu = QMenu(self)
