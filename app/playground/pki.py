@@ -16,6 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from backends.model import now
 
 LIFE = timedelta(days=3650)
+COMPLETE = "CA/cacert.pem"
+"""The authority's certificate; written last, so that its presence means that all others are there."""
 
 
 class Authority:
@@ -49,10 +51,11 @@ class Authority:
 def write(authority: Authority, folder: Path, name: str, address: str) -> None:
     """Lay out `folder` as libvirtd and QEMU expect /etc/pki to be."""
     key, certificate = authority.sign(name, address)
-    layout = {"CA/cacert.pem": authority.certificate, "qemu/ca-cert.pem": authority.certificate}
+    layout = {"qemu/ca-cert.pem": authority.certificate}
     for role in ("server", "client"):
         layout[f"libvirt/{role}cert.pem"] = layout[f"qemu/{role}-cert.pem"] = certificate
         layout[f"libvirt/private/{role}key.pem"] = layout[f"qemu/{role}-key.pem"] = key
+    layout[COMPLETE] = authority.certificate
     for path, data in layout.items():
         private(folder / path, data)
 

@@ -61,6 +61,7 @@ class Record:
     group: int = 0
     guests: list[str] = field(default_factory=list)
     complete: bool = False
+    """Everything was made and started; false while an `up` starts something, so that the next one goes on."""
 
 
 class Playground:
@@ -131,6 +132,9 @@ class Playground:
             self._folders(owner, group)
             report(f"Starting {' and '.join(HOSTS)}{'' if kind == 'kvm' else ' (emulated: KVM does not work here)'}")
             self._prepare(files)
+            if any(host.pid() is None for host in self.hosts):
+                self.record.complete = False
+                self._save()
             self.switch.start()
             with ThreadPoolExecutor(len(HOSTS) + 1) as pool:
                 cloud = pool.submit(self._start_cloud)
@@ -198,10 +202,11 @@ class Playground:
                 shutil.copy(path, boot / "new")
                 (boot / "new").replace(boot / path.name)
         authority = pki.Authority()
-        trusted = all((host.folder / "pki/CA/cacert.pem").exists() for host in self.hosts)
+        known = [host.folder / "pki" / pki.COMPLETE for host in self.hosts]
+        trusted = all(path.exists() for path in known) and len({path.read_bytes() for path in known}) == 1
         for host in self.hosts:
             host.prepare()
-            if not (trusted and self.record.complete):
+            if not trusted:
                 pki.write(authority, host.folder / "pki", host.name, host.address)
         if self.ssh:
             self.ssh.prepare(self.record.owner, self.record.group)
@@ -213,7 +218,7 @@ class Playground:
             self.define(host, one, files.disk if one.bootable else files.data, kind)
             self.record.guests.append(one.name)
             self._save()
-        if not (fresh or mine):
+        if self.record.complete and not (fresh or mine):
             return
         plan = {one.uuid for one, _ in self.guests}
         elsewhere = set().union(*(other.running() for other in self.hosts))
