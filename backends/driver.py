@@ -212,6 +212,17 @@ class RemovesLeftovers(Protocol):
 
 
 @runtime_checkable
+class Rescues(Protocol):
+    """Resumes a VM that a broken live move left paused on its source. `power` refuses that.
+
+    The target is asked first: True if the VM is not there (and was resumed here where it was paused), False if it
+    is there in any state (nothing was touched). Raises Unreachable where the target cannot be asked.
+    """
+
+    async def rescue(self, vm: Ref, target: Driver) -> bool: ...
+
+
+@runtime_checkable
 class Locates(Protocol):
     """Where a VM is by its platform UUID: its Ref and state here, None if it is surely not here.
 

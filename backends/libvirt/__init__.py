@@ -267,6 +267,14 @@ class Driver:
             lambda conn: exports.remove_leftovers(conn, number, paths), changes=True, deadline=120
         )
 
+    async def rescue(self, vm: Ref, target: contract.Driver) -> bool:
+        uuid, other = _vm(vm), _peer(target)
+        if await other.client.call(lambda conn: picture.one_quick(conn, uuid)) is not None:
+            return False
+        await self.client.call(lambda conn: actions.rescue(conn, uuid), changes=True)
+        await self.session.refresh(uuid)
+        return True
+
     async def migration_address(self) -> str:
         """Where other hosts reach this one: the setting, else the URI's host, else its own name."""
         where = address(self._settings)

@@ -64,6 +64,13 @@ def power(conn: Conn, uuid: str, action: PowerAction) -> None:
     CALLS[action](item)
 
 
+def rescue(conn: Conn, uuid: str) -> None:
+    """Resume a VM that a broken move left paused; the caller has made sure that the target does not have it."""
+    item = domain(conn, uuid)
+    if tuple(item.state()) == (libvirt.VIR_DOMAIN_PAUSED, PAUSED_BY_MOVE):
+        item.resume()
+
+
 PAUSED_BY_MOVE = libvirt.VIR_DOMAIN_PAUSED_MIGRATION
 
 

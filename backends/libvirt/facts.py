@@ -113,7 +113,7 @@ def blocking(definition: Domain) -> list[Finding]:
         kind = node.get("type") or node.get("mode") or "host"
         add(Level.RED, "passthrough", f"a {kind} device of the host is passed through", "detach it first")
     for nic in definition.nics:
-        if nic.type in ("hostdev", "vdpa", "direct") and nic.type != "direct":
+        if nic.type in ("hostdev", "vdpa"):
             add(Level.RED, "passthrough", f"the NIC {nic.mac} is a device of the host ({nic.type})", "use virtio")
         elif nic.type == "direct":
             add(Level.AMBER, "macvtap", f"the NIC {nic.mac} hangs on an interface of the host by macvtap")
