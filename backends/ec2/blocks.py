@@ -25,21 +25,21 @@ from backends.model import DiskSpec
 BLOCK = 512 * 1024
 PARALLEL = 8
 ZERO = bytes(BLOCK)
-PATIENCE_S = 300.0
+PATIENCE_S = 60.0
 """How long one block is tried again while the endpoint is unreachable or asks us to slow down."""
 _RECORD = 4 + 32
 
 
-def persistently(function: Any, *, patience: float = PATIENCE_S, **arguments: Any) -> Any:
-    """Make a call that may be repeated, until it succeeds, fails for good, or `patience` seconds are over."""
-    end, pause = time.monotonic() + patience, 0.2
+def persistently(function: Any, *, stop: threading.Event | None = None, **arguments: Any) -> Any:
+    """Make a call that may be repeated, until it succeeds, fails for good, PATIENCE_S are over or `stop` is set."""
+    stop = stop or threading.Event()
+    end, pause = time.monotonic() + PATIENCE_S, 0.2
     while True:
         try:
             return call(function, **arguments)
         except (Unreachable, Throttled):
-            if time.monotonic() + pause > end:
+            if time.monotonic() + pause > end or stop.wait(pause):
                 raise
-            time.sleep(pause)
             pause = min(pause * 2, 10.0)
 
 
@@ -167,6 +167,7 @@ class SnapshotSink:
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="blocks")
         self._room = threading.BoundedSemaphore(PARALLEL * 2)
         self._error: BaseException | None = None
+        self._stop = threading.Event()
         self._flying: set[Future[None]] = set()
 
     def resume_at(self, journaled: int) -> int:
@@ -233,6 +234,7 @@ class SnapshotSink:
 
     def abort(self) -> None:
         """Remove the snapshot. Idempotent."""
+        self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         try:
             call(self._clients.ec2(self._region).delete_snapshot, changes=True, SnapshotId=self._id)
@@ -272,6 +274,7 @@ class SnapshotSink:
         digest = hashlib.sha256(part).digest()
         persistently(
             self._ebs.put_snapshot_block,
+            stop=self._stop,
             SnapshotId=self._id,
             BlockIndex=index,
             BlockData=part,

@@ -66,6 +66,8 @@ class Core:
         return await self._pool.call(work, deadline=180.0, what=f"{self.name}: {method}")
 
     async def _instances(self, region: str, **arguments: Any) -> list[Raw]:
+        if "InstanceIds" not in arguments:
+            arguments["PaginationConfig"] = {"PageSize": 1000}
         reservations = await self._all(region, "describe_instances", "Reservations", **arguments)
         found = [instance for reservation in reservations for instance in reservation["Instances"]]
         self._region_of.update((instance["InstanceId"], region) for instance in found)

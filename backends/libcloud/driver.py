@@ -164,6 +164,9 @@ class Driver:
                 return function(self._mine.driver)
             except Exception as error:
                 ours = translate(error, self._settings.secrets.values(), changes=changes)
+                if isinstance(ours, AuthNeeded):
+                    # It may hold a token that has ended; the next call signs in anew.
+                    vars(self._mine).pop("driver", None)
                 if ours is error:
                     raise
                 # The cause's text may hold a key.

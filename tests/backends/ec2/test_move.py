@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -258,3 +259,47 @@ async def test_discard_removes_all_of_a_migration(driver: Driver, endpoint: Endp
         await driver.discard_import(migration)
     assert left_over(ec2, migration) == []
     assert await driver.locate(ref.id) is None
+
+
+async def test_abort_does_not_wait_for_an_endpoint_that_is_out(
+    driver: Driver, endpoint: Endpoint, ec2: Any, migration: str
+) -> None:
+    disk = await driver.prepare_disk(ZONE, SPEC, 0, pool="", migration=migration)
+    endpoint.faults_file.write_text(json.dumps({"PutSnapshotBlock": {"mode": "503"}}))
+    sink = driver.open_sink(disk, ec2_settings(endpoint))
+    sink.write(0, b"x" * BLOCK)
+    await asyncio.wait_for(asyncio.to_thread(sink.abort), 30)
+    assert left_over(ec2, migration) == []
+
+
+async def test_many_disks_and_a_second_export_of_the_same_migration(
+    driver: Driver, endpoint: Endpoint, ec2: Any, migration: str
+) -> None:
+    disks = (
+        DiskFacts(target="vda", size_bytes=SIZE),
+        DiskFacts(target="vdb", size_bytes=SIZE, boot=True),
+        DiskFacts(target="vdc", size_bytes=2 * 1024**3 + 1),
+    )
+    spec = replace(SPEC, disks=disks, uuid="", name="three", firmware="uefi")
+    ids = []
+    for number in range(3):
+        disk = await driver.prepare_disk(ZONE, spec, number, pool="", migration=migration)
+        sink = driver.open_sink(disk, ec2_settings(endpoint))
+        fill(sink, disk_bytes(number).ljust(6 * MIB, b"\0"))
+        ids.append(sink.commit())
+    ref = await driver.create_vm(ZONE, spec, ids, migration=migration)
+    facts = await driver.export_facts(ref)
+    found = [(disk.target, disk.boot, disk.size_bytes // 1024**3) for disk in facts.disks]
+    assert found == [("/dev/sda1", True, 1), ("/dev/sdf", False, 1), ("/dev/sdg", False, 3)]
+    assert (await driver.vm_spec(ref)).firmware == "uefi"
+    await driver.power(ref, PowerAction.OFF)
+    first = await driver.begin_export(ref, migration="again")
+    second = await driver.begin_export(ref, migration="again")
+    assert [dict(disk.args) for disk in first.disks] == [dict(disk.args) for disk in second.disks]
+    for disk, seed in zip(first.disks, (1, 0, 2), strict=True):
+        source = driver.open_source(replace(disk, size_bytes=SIZE), ec2_settings(endpoint))
+        assert all_of(source) == disk_bytes(seed)
+        source.close()
+    await driver.discard_export("again")
+    await driver.discard_import(migration)
+    assert left_over(ec2, "again") + left_over(ec2, migration) == []
