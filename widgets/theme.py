@@ -32,7 +32,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One theme's colours as #rrggbb. `accent` fills, `link` is the accent as text; `*_bg` is the soft ground of each."""
+    """One theme's colours as #rrggbb. `accent` fills, `link` is the accent as text, `*_bg` the ground of each."""
 
     dark: bool
     background: str

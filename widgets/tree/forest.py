@@ -28,6 +28,8 @@ class Forest:
         self.branches: dict[int, list[int]] = {}
         self.leaves: dict[int, list[int]] = {}
         self.roots: list[int] = []
+        self.root_rows: list[int] = []
+        """Where the roots are in what `rows` gave last."""
         self.open: set[int] = set()
         self.melted: set[int] = set()
         """Nodes whose own row is left out: the only host of a connection."""
@@ -147,15 +149,15 @@ class Forest:
             self._passed = None
             return
         self._passed = passed = bytearray(len(self.keys))
-        for key in keys:
-            node = self._index.get(key)
-            if node is not None:
-                passed[node] = 1
-        for others in self._also.values():
-            if passed[self._index[self.keys[others[0]]]]:  # type: ignore[index]
+        nodes = [node for node in map(self._index.get, keys) if node is not None]
+        for node in nodes:
+            passed[node] = 1
+        for key, others in self._also.items():
+            if passed[self._index[key]]:
+                nodes += others
                 for node in others:
                     passed[node] = 1
-        above = {self.parent[node] for node in compress(range(len(passed)), passed)} - {NOBODY}
+        above = set(map(self.parent.__getitem__, nodes)) - {NOBODY}
         while above:
             for node in above:
                 passed[node] = 1
@@ -170,7 +172,9 @@ class Forest:
         passed = self._passed
         if passed is not None and len(passed) < len(self.keys):
             passed.extend(bytes(len(self.keys) - len(passed)))
+        self.root_rows = []
         for root in self.roots:
+            self.root_rows.append(len(out))
             out.append(root)
             self._walk(root, out)
         return out

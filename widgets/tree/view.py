@@ -400,14 +400,10 @@ class View(QTableView):
     def _size_sections(self) -> None:
         """Section rows are higher. Qt keeps heights by row number, so they are set anew when rows moved."""
         header = self.verticalHeader()
-        wanted = {row for root in self.rows.forest.roots if (row := self._row_of_root(root)) is not None}
+        wanted = {row for row in self.rows.forest.root_rows if row < len(self.rows.rows)}
         for row in self._tall - wanted:
             if row < len(self.rows.rows):
                 header.resizeSection(row, theme.ROW_PX)
         for row in wanted:
             header.resizeSection(row, SECTION_PX)
         self._tall = wanted
-
-    def _row_of_root(self, root: int) -> int | None:
-        key = self.rows.forest.keys[root]
-        return None if key is None else self.rows.row(key)
