@@ -23,15 +23,16 @@ def words(what: str, error: BaseException) -> tuple[str, str]:
 
 
 class Background:
-    """Starts coroutines on the running loop. `failed` is told of every error that nobody else takes."""
+    """Starts coroutines on the loop it was made on. `failed` is told of every error that nobody else takes."""
 
     def __init__(self, failed: Failed) -> None:
         self._failed = failed
+        self._loop = asyncio.get_running_loop()
         self._running: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Coroutine[Any, Any, Any], what: str, failed: Failed | None = None) -> asyncio.Task[Any]:
         """Start `work`; `what` names it in an error. Returns its task, so that it can be cancelled."""
-        task = asyncio.get_running_loop().create_task(work, name=what)
+        task = self._loop.create_task(work, name=what)
         self._running.add(task)
 
         def ended(done: asyncio.Task[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
 from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QMenu, QSplitter, QVBoxLayout, QWidget
 
 from app.inventory import Delta
 from app.tasks import Task, TaskState
@@ -279,6 +279,8 @@ class Window(QMainWindow):
         """Before the services end: save, stop listening, end what runs in the background."""
         for timer in (self._flush_timer, self._preview_timer, self._save_timer):
             timer.stop()
+        for dialog in self.findChildren(QDialog):
+            dialog.reject()
         await self.save_state()
         for end in self._unsubscribe:
             end()

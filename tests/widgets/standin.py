@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from PySide6.QtWidgets import QApplication
+
 from app.discover import Found
 from app.events import Events
 from app.inventory import Inventory
@@ -104,7 +106,9 @@ def world() -> list[Object]:
             for pool, size in (("fast", 500), ("bulk", 4000))
         ]
         objects.append(
-            Network(ref=Ref(connection, Kind.NETWORK, "lan"), name="lan", parent=parent, type="nat", cidr="10.20.0.0/24")
+            Network(
+                ref=Ref(connection, Kind.NETWORK, "lan"), name="lan", parent=parent, type="nat", cidr="10.20.0.0/24"
+            )
         )
     objects.append(make_vm("kvm-a", "build", PowerState.OFF))
     objects.append(make_vm("kvm-b", "old-crm", PowerState.PAUSED, os="windows 2016"))
@@ -187,7 +191,9 @@ class Connections:
         self._all = [
             StandinConnection("kvm-a"),
             StandinConnection("kvm-b", production=True),
-            StandinConnection("aws-prod", "ec2", Section.PUBLIC, "Amazon EC2", uri="https://ec2.eu-west-1.amazonaws.com"),
+            StandinConnection(
+                "aws-prod", "ec2", Section.PUBLIC, "Amazon EC2", uri="https://ec2.eu-west-1.amazonaws.com"
+            ),
             StandinConnection(
                 "lab",
                 state="retrying",
@@ -465,9 +471,7 @@ class Migrations:
                 )
                 for name in ("fast", "bulk")
             ),
-            networks=tuple(
-                Network(ref=Ref(to.connection, Kind.NETWORK, name), name=name) for name in ("lan", "dmz")
-            ),
+            networks=tuple(Network(ref=Ref(to.connection, Kind.NETWORK, name), name=name) for name in ("lan", "dmz")),
             complete=True,
         )
         source = SourceFacts(
@@ -563,3 +567,15 @@ def beat(services: Services, tick: int, seed: int = 7) -> None:
                 net_tx_bps=max(0.0, rng.gauss(2e6, 1e6)),
             )
     services.inventory.metered(samples)
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Let the loop and Qt work until `condition` holds. Fails when it never does."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        QApplication.processEvents()
+        await asyncio.sleep(0.005)
+        if condition():
+            return
+        assert loop.time() < deadline, "it never became true"

@@ -1,0 +1,121 @@
+"""The plan dialog: asks in the background, shows everything, lets only what is allowed go."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from app.migration.plan import Mode
+from backends.errors import Unreachable
+from backends.model import Kind, Ref
+from tests.widgets.standin import Services, host_ref, until, vm_ref
+from widgets import theme
+from widgets.plan import FindingLine, PlanDialog
+from widgets.window import Window
+
+WEB, DB = vm_ref("kvm-a", "web-01"), vm_ref("kvm-a", "db-01")
+
+
+@pytest.fixture
+async def window(qapp: QApplication) -> AsyncIterator[Window]:
+    theme.apply(qapp, theme.Mode.LIGHT)
+    services = Services()
+    made = Window(services)  # type: ignore[arg-type]
+    yield made
+    await services.close()
+    await made.close_down()
+    made.deleteLater()
+    QApplication.processEvents()
+
+
+def migrations(window: Window):  # type: ignore[no-untyped-def]
+    return window.services.migrations
+
+
+async def test_a_green_plan_shows_everything_and_enter_moves(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
+    dialog.show()
+    assert not dialog.go.isEnabled()
+    await until(dialog.go.isEnabled)
+    assert dialog.verdict.text() == "live, stops about 40 ms"
+    assert dialog.windowTitle() == "Move web-01 to kvm-b"
+    shown = [line.accessibleName() for line in dialog.findChildren(FindingLine)]
+    assert shown[0].startswith("amber: memory crosses")
+    assert dialog.mode.chosen() == Mode.LIVE
+    assert dialog.networks["lan"].chosen() == "lan"
+    QTest.keyClick(dialog, Qt.Key.Key_Return)
+    assert [planned.plan.vm for planned in migrations(window).started] == [WEB]
+    assert window.dock.pane == "tasks"
+
+
+async def test_a_red_plan_cannot_go_and_says_why(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB], Ref("lab", Kind.HOST, "host-lab"))
+    await until(lambda: dialog.choice.planned is not None)
+    assert not dialog.go.isEnabled()
+    assert dialog.go.toolTip() == "site is offline"
+    dialog._start()
+    assert migrations(window).started == []
+
+
+async def test_what_is_chosen_is_planned_anew(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
+    await until(dialog.go.isEnabled)
+    dialog.networks["lan"].choose("dmz")
+    dialog.mode.choose(Mode.COLD)
+    dialog.boxes["tls"].setChecked(True)
+    dialog._chosen()
+    await until(lambda: len(migrations(window).asked) == 2)
+    wish = migrations(window).asked[-1][2]
+    assert wish["mapping"].networks == (("lan", "dmz"),)
+    assert wish["mode"] == Mode.COLD
+    assert wish["live"].tls
+    await until(lambda: dialog.choice.asking is None)
+    assert dialog.networks["lan"].chosen() == "dmz"
+
+
+async def test_enter_does_not_start_an_outdated_plan(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
+    await until(dialog.go.isEnabled)
+    dialog.mode.choose(Mode.COLD)
+    dialog._chosen()
+    dialog._start()
+    assert migrations(window).started == []
+
+
+async def test_without_a_target_it_asks_for_one(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB], None)
+    assert dialog.target() is None
+    assert not dialog.go.isEnabled()
+    dialog.to.choose(host_ref("kvm-b"))
+    await until(dialog.go.isEnabled)
+    assert migrations(window).asked[-1][1] == host_ref("kvm-b")
+
+
+async def test_several_vms_on_one_page(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB, DB], host_ref("kvm-b"), copy=True)
+    await until(lambda: all(choice.allowed for choice in dialog.choices))
+    assert dialog.list.count() == 2
+    assert dialog.go.accessibleName() == "Copy"
+    dialog.go.click()
+    assert {planned.plan.vm for planned in migrations(window).started} == {WEB, DB}
+    assert all(planned.plan.copy for planned in migrations(window).started)
+
+
+async def test_a_side_that_does_not_answer_is_said(window: Window) -> None:
+    migrations(window).error = Unreachable("kvm-b does not answer", cure="reconnect it")
+    dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
+    await until(lambda: "kvm-b does not answer. reconnect it" in dialog.verdict.text())
+    assert not dialog.go.isEnabled()
+
+
+async def test_closing_while_it_asks_ends_the_asking(window: Window) -> None:
+    dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
+    asking = dialog.choice.asking
+    assert asking is not None
+    dialog.reject()
+    await until(asking.done)
+    assert asking.cancelled()

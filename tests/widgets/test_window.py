@@ -1,0 +1,204 @@
+"""The window as a whole: tabs that follow their VM, commands with reasons, state, messages, leaving."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from PySide6.QtWidgets import QApplication, QMenu
+
+from app.tasks import Task
+from backends.errors import Denied
+from backends.model import Changed, Kind, PowerAction, PowerState, Ref
+from tests.widgets.standin import Services, beat, host_ref, make_vm, show_tasks, until, vm_ref
+from widgets import theme
+from widgets.details.host import HostPage
+from widgets.details.site import SitePage
+from widgets.details.vm import VmPage
+from widgets.leaving import Leaving
+from widgets.window import Window
+
+WEB = vm_ref("kvm-a", "web-01")
+
+
+@pytest.fixture
+async def window(qapp: QApplication) -> AsyncIterator[Window]:
+    theme.apply(qapp, theme.Mode.LIGHT)
+    services = Services()
+    made = Window(services)  # type: ignore[arg-type]
+    made.show()
+    yield made
+    await services.close()
+    await made.close_down()
+    made.deleteLater()
+    QApplication.processEvents()
+
+
+async def test_every_kind_of_object_has_a_page(window: Window) -> None:
+    for ref, kind in ((WEB, VmPage), (host_ref("kvm-a"), HostPage), (Ref("lab", Kind.CONNECTION, "lab"), SitePage)):
+        window.open_ref(ref)
+        assert isinstance(window.tabs.page(), kind)
+    window.open_ref(WEB)
+    assert window.tabs.count() == 4
+
+
+async def test_a_preview_is_reused_and_an_opened_tab_stays(window: Window) -> None:
+    window.tabs.open(WEB, stay=False)
+    window.tabs.open(vm_ref("kvm-a", "db-01"), stay=False)
+    assert [page.name for page in window.tabs.pages()] == ["Overview", "db-01"]
+    window.open_ref(vm_ref("kvm-a", "db-01"))
+    window.tabs.open(WEB, stay=False)
+    assert [page.name for page in window.tabs.pages()] == ["Overview", "db-01", "web-01"]
+
+
+async def test_selecting_in_the_tree_previews_without_taking_the_keyboard(window: Window) -> None:
+    await until(lambda: window.tree.select(WEB))
+    await until(lambda: window.tabs.page().name == "web-01")
+    assert window.tabs.kept() == []
+
+
+async def test_a_tab_follows_its_vm_to_another_host(window: Window) -> None:
+    services = window.services
+    window.open_ref(WEB)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    there = make_vm("kvm-b", "web-01")
+    services.identity.moved(page.uid, WEB, there.ref)  # type: ignore[call-arg]
+    services.inventory.apply(Changed((there,), (WEB,)))
+    await until(lambda: page.ref == there.ref)
+    assert window.tabs.page() is page
+    assert window.tabs.count() == 2
+
+
+async def test_state_comes_back(window: Window, qapp: QApplication) -> None:
+    window.open_ref(WEB)
+    window.open_ref(host_ref("kvm-b"))
+    window.show_dock("events")
+    await window.save_state()
+    other = Window(window.services)
+    await other.load_state()
+    assert [page.name for page in other.tabs.pages()] == ["Overview", "web-01", "kvm-b"]
+    assert other.dock.pane == "events"
+    other.restore({"tabs": ["vm:no such uid", "host:nonsense", 7], "columns": ["x"], "theme": "pink"})
+    assert other.tabs.count() == 3
+    await other.close_down()
+
+
+async def test_commands_say_why_not(window: Window) -> None:
+    window.run_command("vm.move")
+    assert any("select a VM" in text for text in window.toasts.texts)
+    window.open_ref(WEB)
+    window.run_command("power.start")
+    assert any("it is running" in text for text in window.toasts.texts)
+    window.open_ref(vm_ref("lab", "lab-vm"))
+    window.run_command("power.shutdown")
+    assert any("lab is offline" in text for text in window.toasts.texts)
+
+
+async def test_commands_have_unique_ids_and_shortcuts_and_their_icons_exist(window: Window) -> None:
+    from widgets.icons import icon
+
+    shortcuts = [command.shortcut for command in window.commands.values() if command.shortcut]
+    assert len(shortcuts) == len(set(shortcuts))
+    for command in window.commands.values():
+        assert not icon(command.icon).isNull()
+
+
+async def test_power_goes_to_the_actions(window: Window) -> None:
+    window.open_ref(WEB)
+    window.run_command("power.shutdown")
+    assert window.services.actions.calls == [("power", (WEB,), PowerAction.SHUTDOWN)]  # type: ignore[attr-defined]
+
+
+async def test_a_menu_is_for_the_objects_it_was_asked_for(window: Window) -> None:
+    build = vm_ref("kvm-a", "build")
+    window.open_ref(WEB)
+    window.popup_menu(window.mapToGlobal(window.rect().center()), [build])
+    menu = window.findChild(QMenu)
+    assert menu is not None
+    actions = {action.text(): action for action in menu.actions() if action.text()}
+    assert "Start" in actions
+    assert "Pause" not in actions
+    actions["Start"].trigger()
+    menu.close()
+    await until(lambda: window.selection() == [WEB])
+    assert window.services.actions.calls == [("power", (build,), PowerAction.START)]  # type: ignore[attr-defined]
+
+
+async def test_charts_show_gaps_and_reasons(window: Window) -> None:
+    window.open_ref(WEB)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    beat(window.services, 1)  # type: ignore[arg-type]
+    await until(lambda: page.charts["cpu"].value.text().endswith("%"))
+    window.services.inventory.apply(Changed((make_vm("kvm-a", "web-01", PowerState.OFF),)))
+    await until(lambda: "the VM is off" in page.charts["cpu"].accessibleName())
+    assert page.charts["cpu"].value.text() != ""
+
+
+async def test_the_status_line_counts(window: Window) -> None:
+    assert window.status.live.text() == "3 sites live"
+    assert window.status.offline.text() == "1 offline"
+    assert window.status.vms.text() == "32 VMs, 22 running"
+    window.services.inventory.apply(Changed((make_vm("kvm-a", "web-01", PowerState.OFF),), (vm_ref("kvm-b", "mail"),)))
+    window.status.refresh()
+    assert window.status.vms.text() == "31 VMs, 20 running"
+
+
+async def test_a_failed_task_is_told_once_with_its_cure(window: Window) -> None:
+    async def work(task: Task) -> None:
+        raise Denied("the hypervisor said no", cure="ask for the right")
+
+    await window.services.tasks.wait(window.services.tasks.start(Task("power", "Start build"), work))
+    found = [text for text in window.toasts.texts if "the hypervisor said no" in text]
+    assert len(found) == 1
+    assert "ask for the right" in found[0]
+    await until(lambda: any("Start build" in line.text for line in window.alert_lines()))
+
+
+async def test_an_error_in_the_background_becomes_a_message(window: Window) -> None:
+    async def broken() -> None:
+        raise Denied("no", object_name="web-01")
+
+    window.background.run(broken(), "definition")
+    await until(lambda: any("definition: web-01: no" in text for text in window.toasts.texts))
+    assert any("definition" in event.text for event in window.services.events)
+
+
+async def test_closing_with_tasks_running_asks(window: Window) -> None:
+    ended = []
+    window.quit = lambda: ended.append(True)
+    show_tasks(window.services)  # type: ignore[arg-type]
+    window.close()
+    asked = window.findChild(Leaving)
+    assert asked is not None
+    assert not ended
+    assert window.isVisible()
+    asked.go.click()
+    assert not window.isVisible()
+    running = next(task for task in window.services.tasks.all() if task.active)
+    running.state = running.state.DONE
+    window.services.tasks.changed(running)
+    assert ended
+
+
+async def test_light_and_dark(window: Window) -> None:
+    window.toggle_theme()
+    assert theme.is_dark()
+    assert theme.DARK.pane in window.styleSheet()
+    window.toggle_theme()
+    assert not theme.is_dark()
+
+
+async def test_f6_goes_round(window: Window) -> None:
+    window.activateWindow()
+    window.focus_tree()
+    window.focus_tree()
+    window.focus_tree()
+
+
+async def test_forgetting_closes_the_tabs_and_offers_the_way_back(window: Window) -> None:
+    window.open_ref(Ref("kvm-a", Kind.CONNECTION, "kvm-a"))
+    window.forget_site("kvm-a")
+    await until(lambda: any("kvm-a is forgotten" in text for text in window.toasts.texts))
+    assert window.tabs.count() == 1
