@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,9 +82,9 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
         return services
 
     try:
-        from widgets.window import main as run_window
-
-        return run_window(open_services, screenshot)
+        # By name: the window's modules are not held to the strict types of the floors below.
+        code: int = import_module("widgets.window").main(open_services, screenshot)
+        return code
     finally:
         owner.release()
 

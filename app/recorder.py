@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Recorder:
         self._gone: dict[Ref, None] = {}
         self._tasks: dict[str, Task] = {}
         self._dirty = asyncio.Event()
+        self._closing = asyncio.Event()
         self._failed = False
         self._stops = (inventory.subscribe(self._on_delta), tasks.subscribe(self._on_task))
         self._running = asyncio.get_running_loop().create_task(self._run(), name="recorder")
@@ -35,8 +37,9 @@ class Recorder:
         """Follow no longer; write what is left."""
         for stop in self._stops:
             stop()
-        self._running.cancel()
-        await asyncio.wait({self._running})
+        self._closing.set()
+        self._dirty.set()
+        await self._running
         await self._write()
 
     def _on_delta(self, delta: Delta) -> None:
@@ -53,9 +56,10 @@ class Recorder:
         self._dirty.set()
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             await self._dirty.wait()
-            await asyncio.sleep(GATHER_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), GATHER_S)
             self._dirty.clear()
             await self._write()
 
@@ -72,12 +76,10 @@ class Recorder:
             for task in tasks.values():
                 await self._store.save_task(_row(task))
             self._failed = False
-        except (BackendError, asyncio.CancelledError) as error:
+        except BackendError as error:
             self._objects = objects | self._objects
             self._gone = {ref: None for ref in gone | self._gone if ref not in self._objects}
             self._tasks = tasks | self._tasks
-            if isinstance(error, asyncio.CancelledError):
-                raise
             if not self._failed:
                 log.error("cannot write the inventory: %s", error)
             self._failed = True
