@@ -139,6 +139,8 @@ def _networks(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[
         wanted = mapping.get(name, name)
         kinds = {nic.kind for nic in source.nics if nic.network == name}
         if wanted in known:
+            if wanted != name:
+                yield _info("network-mapped", f"network {name} becomes {wanted}")
             continue
         if name not in mapping and kinds.isdisjoint({"network"}) and source.platform == target.platform:
             yield _info("bridge", f"{name} must exist there too")

@@ -22,7 +22,6 @@ from backends.model import (
     Finding,
     Level,
     LiveOptions,
-    Network,
     Nic,
     PowerState,
     Ref,
@@ -101,15 +100,14 @@ def _mapping(wish: Wish, source: SourceFacts, target: TargetFacts) -> Mapping:
     chosen = wish.mapping
     networks = dict(chosen.networks)
     for name in dict.fromkeys(nic.network for nic in source.nics if nic.network):
-        found = networks.get(name) or _same_network(name, target.networks)
+        found = networks.get(name) or _default_network(name, target, crosses=source.platform != target.platform)
         if found:
             networks[name] = found
     storage = chosen.storage
     pools = [pool for pool in target.pools if pool.active]
     if not storage and pools:
         wanted = next((disk.pool for disk in source.disks if disk.pool), "")
-        alike = next((pool for pool in pools if pool.name == wanted), None)
-        storage = (alike or max(pools, key=lambda pool: pool.free_bytes)).name
+        storage = wanted if any(pool.name == wanted for pool in pools) else ""
     flavor = chosen.flavor
     if not flavor and target.flavors:
         fitting = fitting_flavor(target.flavors, source.vm.vcpus, source.vm.memory_bytes)
@@ -128,12 +126,16 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
     return found
 
 
-def _same_network(name: str, offered: tuple[Network, ...]) -> str:
-    for network in offered:
+def _default_network(name: str, target: TargetFacts, *, crosses: bool) -> str:
+    """The network of the same name, else the only one. Another platform has other names: there its `default`, else
+    the first one."""
+    for network in target.networks:
         if name in (network.name, network.ref.id):
             return network.name
-    active = [network for network in offered if network.active]
-    return active[0].name if len(active) == 1 else ""
+    active = [network.name for network in target.networks if network.active]
+    if crosses and len(active) > 1:
+        return "default" if "default" in active else active[0]
+    return active[0] if len(active) == 1 else ""
 
 
 def _live(options: LiveOptions, chosen: str, mapping: Mapping, source: SourceFacts, target: TargetFacts) -> LiveOptions:
@@ -145,8 +147,16 @@ def _live(options: LiveOptions, chosen: str, mapping: Mapping, source: SourceFac
     folders = {pool.path for pool in target.pools if pool.path}
     sources = [disk.source for disk in source.disks if disk.target in copied]
     placed = all(str(PurePosixPath(path).parent) in folders for path in sources)
-    pool = options.pool or chosen or ("" if placed else mapping.storage)
+    pool = options.pool or chosen
+    if not pool and not placed:
+        roomiest = max((item for item in target.pools if item.active), key=lambda item: item.free_bytes, default=None)
+        pool = mapping.storage or (roomiest.name if roomiest is not None else "")
     return replace(options, copy_storage=copied, unsafe=proved, pool=pool if copied else "", networks=networks)
+
+
+def plain(target: str) -> str:
+    """A disk's name without its platform's folder ("/dev/sda1" is "sda1"): it becomes part of names elsewhere."""
+    return target.rpartition("/")[2]
 
 
 def _spec(plan: Plan, spec: VmSpec) -> VmSpec:
@@ -161,7 +171,7 @@ def _spec(plan: Plan, spec: VmSpec) -> VmSpec:
         spec,
         name=plan.mapping.name or spec.name,
         uuid="" if plan.copy else spec.uuid,
-        disks=tuple(disk for disk in spec.disks if disk.device == "disk"),
+        disks=tuple(replace(disk, target=plain(disk.target)) for disk in spec.disks if disk.device == "disk"),
         nics=tuple(mapped(nic) for nic in spec.nics),
         flavor=plan.mapping.flavor,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.migration.job import Job
 from app.migration.move import Move
+from app.migration.planning import plain
 from app.migration.steps import COPY, VERIFY
 from app.store import codec
 from backends.errors import Invalid
@@ -76,13 +77,13 @@ async def copy(move: Move) -> Result:
     record, session = move.journal.record, move.session
     if session is None:
         raise Invalid("the source's disks are not open")
-    sources = {disk.target: disk for disk in session.disks}
+    sources = {plain(disk.target): disk for disk in session.disks}
     sinks = _sinks(move)
     meter = Meter(move, COPY, [sink.size_bytes for sink in sinks])
     began = time.monotonic()
     for number, sink in enumerate(sinks):
         if number not in record.disks:
-            source = sources.get(sink.target)
+            source = sources.get(plain(sink.target))
             if source is None:
                 raise Invalid(f"the source has no disk {sink.target}")
             await _copy_disk(move, number, source, sink, meter)
