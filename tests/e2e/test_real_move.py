@@ -32,9 +32,14 @@ TREE_TOP = 90
 pytestmark = [pytest.mark.lab, pytest.mark.e2e]
 
 
+def base(home: Path) -> list[str]:
+    """The command with its data folder and the key of its vault."""
+    return [str(CAUSEWAY), "--home", str(home), "--vault-key-file", str(home.with_name("vault.key"))]
+
+
 def causeway(home: Path, *words: str, env: dict[str, str] | None = None, timeout: float = 240) -> object:
     """Run a verb with --json; fails with what it said unless it ended well."""
-    command = [str(CAUSEWAY), "--home", str(home), *words, "--json"]
+    command = [*base(home), *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
@@ -61,8 +66,7 @@ def home(lab: Lab, tmp_path: Path) -> Path:
         words = [part for key, value in seed.settings.items() for part in ("--set", f"{key}={value}")]
         secrets = [part for key in seed.secrets for part in ("--secret-env", f"{key}=CW_{key.upper()}")]
         env = os.environ | {f"CW_{key.upper()}": value for key, value in seed.secrets.items()}
-        key_file = ["--vault-key-file", str(tmp_path / "vault.key")]
-        command = [str(CAUSEWAY), "--home", str(folder), *key_file, "connect", seed.kind, seed.name, *words, *secrets]
+        command = [*base(folder), "connect", seed.kind, seed.name, *words, *secrets]
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
         assert done.returncode == 0, done.stderr + done.stdout
     return folder
@@ -91,7 +95,7 @@ class Program:
 
     def __init__(self, home: Path, screen: Desktop) -> None:
         self.screen = screen
-        self.process = subprocess.Popen([CAUSEWAY, "--home", str(home)], env=screen.env)
+        self.process = subprocess.Popen(base(home), env=screen.env)
         screen.window("Causeway")
 
     def point_at(self, name: str) -> tuple[int, int]:
