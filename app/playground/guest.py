@@ -42,6 +42,7 @@ WORDS = (
     "random.trust_cpu=on"
 )
 """The kernel's command line; those after `panic` make an emulated boot a second shorter."""
+KVM = Path("/dev/kvm")
 KVM_PROBE = 8.0
 """Seconds in which a guest must boot with KVM; a real one takes one."""
 
@@ -129,7 +130,7 @@ def domain_type(files: GuestFiles) -> str:
     answer = files.kernel.parent / "accelerator"
     known = answer.read_text(encoding="utf-8").split() if answer.exists() else []
     if known[:1] != [machine]:
-        known = [machine, "kvm" if Path("/dev/kvm").exists() and _boots_with_kvm(files) else "qemu"]
+        known = [machine, "kvm" if KVM.exists() and _boots_with_kvm(files) else "qemu"]
         answer.write_text(" ".join(known), encoding="utf-8")
     return known[1]
 

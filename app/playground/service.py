@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -122,9 +123,9 @@ class Playground:
         """
         self._check()
         owner, group = _caller()
-        if not self.home.is_dir():
-            self.home.mkdir(parents=True, mode=0o700)
-            os.chown(self.home, owner, group)
+        for folder in reversed([path for path in (self.home, *self.home.parents) if not path.exists()]):
+            folder.mkdir(mode=0o700)
+            os.chown(folder, owner, group)
         with guest.locked(self.home):
             files = guest.guest_files(report)
             kind = guest.domain_type(files)
@@ -289,7 +290,8 @@ def _caller() -> tuple[int, int]:
 
 
 def _as_root(verb: str, home: Path) -> str:
-    return f"sudo {Path(sys.executable).with_name('causeway')} playground {verb} --home {home}"
+    program = Path(sys.executable).with_name("causeway")
+    return shlex.join(["sudo", str(program), "--home", str(home), "playground", verb])
 
 
 def _free_network(key: str) -> str:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,22 +173,27 @@ def test_consoles_are_unix_sockets(lab: Lab, fresh_guest: LabGuest) -> None:
     assert {line.split()[3].rpartition(":")[2] for line in found.splitlines()} == {"16514"}
 
 
-def test_another_user_may_be_the_owner(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind sudo: the user reaches what root made, and the folders are theirs."""
+def test_another_user_may_be_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind sudo: the user reaches what root made, the folders are theirs, and the cloud runs as them."""
     user = pwd.getpwnam("games")
     monkeypatch.setenv("SUDO_UID", str(user.pw_uid))
     monkeypatch.setenv("SUDO_GID", str(user.pw_gid))
-    monkeypatch.setattr(Playground, "_start_cloud", lambda self: None)
-    asyncio.run(playground.up(home))
-    place = Playground(home)
-    for folder in (home, place.folder, place.sockets):
-        assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (user.pw_uid, 0o700)
-    for path in home.parents:
-        if path.stat().st_uid == 0 and path != Path("/tmp") and path != Path("/"):
-            path.chmod(0o755)
-    words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "virsh", "-c"]
-    done = subprocess.run([*words, place.hosts[0].uri, "list"], capture_output=True, text=True, check=False)
-    assert "web-01" in done.stdout
+    with tempfile.TemporaryDirectory(prefix="pg-") as outer:
+        Path(outer).chmod(0o755)
+        home = Path(outer) / ".local/home"
+        try:
+            assert asyncio.run(playground.up(home)).running
+            place = Playground(home)
+            for folder in (home.parent, home, place.folder, place.sockets):
+                assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (user.pw_uid, 0o700)
+            cloud = service.processes.marked(f"{place.key}/cloud", anyone=True)
+            assert {Path(f"/proc/{pid}").stat().st_uid for pid in cloud} == {user.pw_uid}
+            words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "virsh", "-c"]
+            done = subprocess.run([*words, place.hosts[0].uri, "list"], capture_output=True, text=True, check=False)
+            assert "web-01" in done.stdout
+        finally:
+            asyncio.run(playground.down(home))
+        assert service.processes.marked(place.key, anyone=True) == []
 
 
 def test_a_long_path_gets_short_sockets(tmp_path: Path) -> None:
@@ -214,9 +220,8 @@ def test_who_is_not_root_gets_the_command(tmp_path: Path, monkeypatch: pytest.Mo
     for verb, call in (("up", playground.up), ("down", playground.down)):
         with pytest.raises(PlaygroundError, match="root") as error:
             asyncio.run(call(tmp_path))
-        assert (
-            error.value.cure == f"sudo {Path(sys.executable).with_name('causeway')} playground {verb} --home {tmp_path}"
-        )
+        program = Path(sys.executable).with_name("causeway")
+        assert error.value.cure == f"sudo {program} --home {tmp_path} playground {verb}"
     assert list(tmp_path.iterdir()) == []
 
 
