@@ -20,6 +20,7 @@ from backends.errors import BackendError, Conflict, Invalid, NotFound, Unreachab
 from backends.model import Changed, Finding, Host, Kind, Level, Listing, Object, Ref, Section, Vm
 
 if TYPE_CHECKING:
+    from app.audit import Audit
     from app.identity import Identity
     from app.secrets import Secrets
     from app.store import Store
@@ -47,13 +48,20 @@ class Connections:
     """All saved connections. Lives on the loop; `open` starts them, `close` ends them within seconds."""
 
     def __init__(
-        self, inventory: Inventory, store: Store, identity: Identity, secrets: Secrets, events: Events
+        self,
+        inventory: Inventory,
+        store: Store,
+        identity: Identity,
+        secrets: Secrets,
+        events: Events,
+        audit: Audit | None = None,
     ) -> None:
         self._inventory = inventory
         self._store = store
         self._identity = identity
         self._secrets = secrets
         self._events = events
+        self._audit = audit
         self._connections: dict[str, Connection] = {}
         self._links: dict[str, Link] = {}
         self._shown: set[str] = set()
@@ -186,6 +194,7 @@ class Connections:
         self._report(connection)
         if self._running:
             self._start(connection)
+        await self._record("connect", connection, "", kind)
         return connection
 
     async def forget(self, name: str) -> None:
@@ -199,6 +208,7 @@ class Connections:
         self._connections.pop(name, None)
         self._inventory.forget(name)
         self._report(connection)
+        await self._record("disconnect", connection, connection.kind, "")
         for other in self._connections.values():
             if other.same_as == name:
                 other.same_as = ""
@@ -207,6 +217,7 @@ class Connections:
 
     async def set_read_only(self, name: str, value: bool) -> None:
         connection = self._known(name)
+        await self._record("read-only", connection, str(connection.read_only), str(value))
         connection.read_only = value
         if name in self._links:
             self._links[name].regrant()
@@ -214,6 +225,7 @@ class Connections:
 
     async def set_production(self, name: str, value: bool) -> None:
         connection = self._known(name)
+        await self._record("production", connection, str(connection.production), str(value))
         connection.production = value
         connection.colour = PRODUCTION_COLOUR if value else ""
         await self._save(connection)
@@ -339,6 +351,10 @@ class Connections:
         if connection is None:
             raise NotFound(f"there is no connection {name!r}", object_name=name, cure="see: causeway connections")
         return connection
+
+    async def _record(self, what: str, connection: Connection, was: str, to: str) -> None:
+        if self._audit is not None:
+            await self._audit.record(what, _ref(connection), was, to, "ok")
 
     async def _save(self, connection: Connection) -> None:
         await self._store.save_connection(_to_row(connection))

@@ -42,7 +42,7 @@ class Services:
         self.events = Events()
         self.inventory = Inventory()
         self.tasks = Tasks()
-        self.connections = Connections(self.inventory, store, identity, secrets, self.events)
+        self.connections = Connections(self.inventory, store, identity, secrets, self.events, audit)
         self.search = Search(self.inventory)
         self.who = audit.who
         self.migrations = _migrations(self)

@@ -77,7 +77,6 @@ async def connect(services: Services, args: Row) -> AsyncIterator[Row]:
         return
     flags = {flag: bool(args.get(flag)) for flag in ("read_only", "production", "local")}
     connection = await services.connections.add(kind, name, settings, secrets, **flags)
-    await services.audit.record("connect", name, "", kind, "ok", who=services.who)
     await _settled(services, {name})
     row = {"added": True, "findings": rows, **shapes.of_connection(connection)}
     yield _result(data=row, message=f"{name} was added: {connection.state}")
@@ -88,7 +87,6 @@ async def disconnect(services: Services, args: Row) -> AsyncIterator[Row]:
     if services.connections.get(name) is None:
         raise Usage(f"there is no connection {name!r}", candidates=[item.name for item in services.connections.all()])
     await services.connections.forget(name)
-    await services.audit.record("disconnect", name, "", "", "ok", who=services.who)
     yield _result(data={"name": name}, message=f"{name} is forgotten; nothing happened to its VMs")
 
 

@@ -73,7 +73,7 @@ async def test_an_action_asks_and_the_report_decides(services: Services, worlds:
     assert found.state == PowerState.OFF, "the state is what was reported, and nothing was reported yet"
     worlds["a"].events.put_nowait(Changed((vm("a", state=PowerState.RUNNING),)))
     await until(lambda: services.search.match("state:running kind:vm") == {REF})
-    assert [line["what"] for line in await services.audit.trail()] == ["start"]
+    assert [line["what"] for line in await services.audit.trail()] == ["start", "connect"]
 
 
 async def test_without_events_the_platform_is_asked_again(services: Services, worlds: dict[str, World]) -> None:
@@ -92,6 +92,9 @@ async def test_without_events_the_platform_is_asked_again(services: Services, wo
 async def test_read_only_denies(services: Services, worlds: dict[str, World]) -> None:
     await services.connections.set_read_only("a", True)
     task = await ended(services, services.actions.power([REF], PowerAction.START)[0])
+    assert [(line["what"], line["from"], line["to"]) for line in await services.audit.trail(1)] == [
+        ("read-only", "False", "True")
+    ]
     assert (task.state, task.error) == (TaskState.FAILED, "a is read-only")
     assert task.cure
     assert not any(call.startswith("start") for call in worlds["a"].calls)
@@ -139,7 +142,7 @@ async def test_rename_and_its_undo(services: Services, worlds: dict[str, World])
     assert undone is not None
     await ended(services, undone)
     await until(lambda: services.search.match("name:vm-v1") == {REF})
-    assert [line["what"] for line in await services.audit.trail()] == ["undo rename", "rename"]
+    assert [line["what"] for line in await services.audit.trail()] == ["undo rename", "rename", "connect"]
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb"])
