@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from widgets.parts import Sign, tool
@@ -18,6 +18,8 @@ MOST = 4
 
 class Toast(QFrame):
     """One message, with an optional action."""
+
+    ended = Signal()
 
     def __init__(
         self, level: str, text: str, cure: str, action: tuple[str, Callable[[], None]] | None, parent: QWidget
@@ -45,12 +47,18 @@ class Toast(QFrame):
         if action is not None:
             button = QPushButton(action[0], self)
             button.clicked.connect(action[1])
-            button.clicked.connect(self.deleteLater)
+            button.clicked.connect(self.dismiss)
             lines.addWidget(button, 0, Qt.AlignmentFlag.AlignLeft)
-        close = tool("x", "Dismiss this message", self.deleteLater)
+        close = tool("x", "Dismiss this message", self.dismiss)
         close.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         row.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
-        QTimer.singleShot(SECONDS[level] * 1000, self, self.deleteLater)
+        QTimer.singleShot(SECONDS[level] * 1000, self, self.dismiss)
+
+    def dismiss(self) -> None:
+        """Go away."""
+        self.ended.emit()
+        self.hide()
+        self.deleteLater()
 
 
 class Toasts(QObject):
@@ -68,10 +76,10 @@ class Toasts(QObject):
         if any(toast.accessibleName().startswith(text) for toast in self._shown):
             return
         toast = Toast(level, text, cure, action, self._window)
-        toast.destroyed.connect(lambda: self._gone(toast))
+        toast.ended.connect(lambda: self._gone(toast))
         self._shown.append(toast)
         for old in self._shown[:-MOST]:
-            old.deleteLater()
+            old.dismiss()
         toast.show()
         toast.raise_()
         self._place()

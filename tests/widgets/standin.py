@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
 from app.discover import Found
@@ -50,6 +51,7 @@ from backends.model import (
     Zone,
     now,
 )
+from widgets.window import Window
 
 GIB = 1024**3
 MIB = 1024**2
@@ -567,6 +569,15 @@ def beat(services: Services, tick: int, seed: int = 7) -> None:
                 net_tx_bps=max(0.0, rng.gauss(2e6, 1e6)),
             )
     services.inventory.metered(samples)
+
+
+async def ended(window: Window) -> None:
+    """End a window as the program does, and really delete it."""
+    await window.close_down()
+    await window.services.close()
+    window.hide()
+    window.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit
 
 from app.discover import Found
 from backends.model import Finding, Level
-from tests.widgets.standin import Services, until
+from tests.widgets.standin import Services, ended, until
 from widgets import theme
 from widgets.connect import ConnectDialog
 from widgets.firstrun import FirstRun, Offer, playground_command
@@ -24,14 +24,12 @@ async def window(qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         return [FOUND]
 
     monkeypatch.setattr("app.discover.discover", found)
-    theme.apply(qapp, theme.Mode.LIGHT)
+    if theme.mode() != theme.Mode.LIGHT:
+        theme.apply(qapp, theme.Mode.LIGHT)
     services = Services()
     made = Window(services)  # type: ignore[arg-type]
     yield made
-    await services.close()
-    await made.close_down()
-    made.deleteLater()
-    QApplication.processEvents()
+    await ended(made)
 
 
 async def opened(window: Window, **given: object) -> ConnectDialog:
@@ -113,7 +111,7 @@ async def test_the_first_run_offers_what_was_found(window: Window) -> None:
 async def test_the_first_run_opens_by_itself_where_there_is_nothing(window: Window) -> None:
     other = Window(Services(empty=True))  # type: ignore[arg-type]
     await until(lambda: other.findChild(FirstRun))
-    await other.close_down()
+    await ended(other)
 
 
 async def test_the_playground_command_is_complete(window: Window) -> None:

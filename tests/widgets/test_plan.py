@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication
 from app.migration.plan import Mode
 from backends.errors import Unreachable
 from backends.model import Kind, Ref
-from tests.widgets.standin import Services, host_ref, until, vm_ref
+from tests.widgets.standin import Services, ended, host_ref, until, vm_ref
 from widgets import theme
 from widgets.plan import FindingLine, PlanDialog
 from widgets.window import Window
@@ -22,14 +22,12 @@ WEB, DB = vm_ref("kvm-a", "web-01"), vm_ref("kvm-a", "db-01")
 
 @pytest.fixture
 async def window(qapp: QApplication) -> AsyncIterator[Window]:
-    theme.apply(qapp, theme.Mode.LIGHT)
+    if theme.mode() != theme.Mode.LIGHT:
+        theme.apply(qapp, theme.Mode.LIGHT)
     services = Services()
     made = Window(services)  # type: ignore[arg-type]
     yield made
-    await services.close()
-    await made.close_down()
-    made.deleteLater()
-    QApplication.processEvents()
+    await ended(made)
 
 
 def migrations(window: Window):  # type: ignore[no-untyped-def]

@@ -1,0 +1,26 @@
+"""The palette: a few letters find the right command, VMs and hosts too; what cannot run says why."""
+
+from __future__ import annotations
+
+from widgets.palette import Entry, best, score
+
+
+def entry(text: str) -> Entry:
+    return Entry(text, "play", lambda: None)
+
+
+def test_letters_in_order_find_words() -> None:
+    names = ["Refresh everything", "Reconnect site", "Force off", "Shut down", "Show events"]
+    found = [item.text for item in best("shd", map(entry, names))]
+    assert found[0] == "Shut down"
+    assert [item.text for item in best("recon", map(entry, names))] == ["Reconnect site"]
+    assert best("xyz", map(entry, names)) == []
+
+
+def test_word_starts_come_first() -> None:
+    assert score("off", "Force off") > score("off", "Takeoff list")
+    assert score("", "anything") > 0
+
+
+def test_no_letters_keep_the_order() -> None:
+    assert [item.text for item in best("", map(entry, ["b", "a"]))] == ["b", "a"]

@@ -1,0 +1,84 @@
+"""The rows of the tasks: what stands on the bars, what is offered, what the buttons do."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from PySide6.QtWidgets import QApplication
+
+from app.tasks import Stage, StageState, Task, TaskState
+from backends.model import Progress, now
+from tests.widgets.standin import Services, show_tasks, until
+from widgets.tasksdock import TaskRow, TasksDock, result_text, stage_text
+
+HOURS = timedelta(hours=1)
+
+
+def test_what_stands_on_a_bar() -> None:
+    copy = Stage("Copy", StageState.RUNNING, Progress(done_bytes=63, total_bytes=100, rate_bps=0.5))
+    assert stage_text(copy) == "Copy 63 % · 0 B/s · 1 min left"
+    done = Stage("Copy", StageState.DONE, began=now() - timedelta(seconds=4.1), ended=now())
+    assert stage_text(done) == "Copy 4.1 s"
+    assert stage_text(Stage("Verify", StageState.FAILED)) == "Verify failed"
+    assert stage_text(Stage("Copy", StageState.SKIPPED)) == "Copy: not needed"
+
+
+def test_forecast_beside_fact() -> None:
+    task = Task("move", "web-01 kvm-a → kvm-b live", downtime_forecast_s=0.04)
+    assert result_text(task) == "stop forecast 40 ms"
+    task.state, task.result = TaskState.DONE, {"downtime_s": 0.038}
+    assert result_text(task) == "stopped 38 ms (forecast 40 ms)"
+    task.state = TaskState.UNKNOWN
+    assert result_text(task) == "outcome unknown, nothing touched"
+
+
+async def test_offers_follow_the_state(qapp: QApplication) -> None:
+    services = Services()
+    task = Task("move", "web-01 kvm-a → kvm-b live")
+    services.tasks.adopt(task)
+    row = TaskRow(services, task)  # type: ignore[arg-type]
+    cases = (
+        (TaskState.RUNNING, {"cancel"}),
+        (TaskState.INTERRUPTED, {"resume", "undo"}),
+        (TaskState.UNKNOWN, {"resume", "undo"}),
+        (TaskState.DONE, {"undo"}),
+        (TaskState.FAILED, {"undo", "retry"}),
+    )
+    task.undo, task.retryable = "moves it back", True
+    for state, offers in cases:
+        task.state = state
+        assert row.offers() == offers
+    task.undo_until = now() - HOURS
+    assert row.offers() == {"retry"}
+
+
+async def test_rows_come_go_and_act(qapp: QApplication) -> None:
+    services = Services()
+    dock = TasksDock(services)  # type: ignore[arg-type]
+    show_tasks(services)
+    await until(lambda: len(dock.rows()) == 2)
+    held = []
+
+    async def work(task: Task) -> None:
+        services.tasks.can_pause(task, held.append)
+        task.note("began")
+        await asyncio.Event().wait()
+
+    task = services.tasks.start(Task("move", "db-01 kvm-a → kvm-b cold"), work)
+    await until(lambda: len(dock.rows()) == 3)
+    row = next(row for row in dock.rows() if row.task is task)
+    await until(lambda: row.offers() == {"cancel", "pause"})
+    row._pause()
+    row._pause()
+    assert held == [True, False]
+    row.show()
+    row.toggle_log()
+    assert "began" in row.log_text()
+    row._actions["cancel"].click()
+    await services.tasks.wait(task)
+    await until(lambda: "cancelled" in row.accessibleName())
+    dock.clear_ended()
+    assert task not in [row.task for row in dock.rows()]
+    assert len(dock.rows()) == 2
+    dock.close_down()
