@@ -72,7 +72,7 @@ async def test_rows_come_go_and_act(qapp: QApplication) -> None:
     row._pause()
     row._pause()
     assert held == [True, False]
-    row.show()
+    dock.show()
     row.toggle_log()
     assert "began" in row.log_text()
     row._actions["cancel"].click()
