@@ -49,6 +49,7 @@ ALWAYS = frozenset(
         Capability.SHUTDOWN,
         Capability.OFF,
         Capability.REBOOT,
+        Capability.RESET,
         Capability.PAUSE,
         Capability.RESUME,
         Capability.SAVE,
@@ -60,7 +61,7 @@ ALWAYS = frozenset(
         Capability.STORAGE,
     }
 )
-REAL = frozenset({Capability.RESET, Capability.MOVE_LIVE, Capability.EXPORT, Capability.IMPORT})
+REAL = frozenset({Capability.MOVE_LIVE, Capability.EXPORT, Capability.IMPORT})
 """What libvirt's test driver does not have."""
 
 
