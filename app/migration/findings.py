@@ -67,6 +67,8 @@ def _ability(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[F
             if facts.online and not facts.read_only and Capability.MOVE_LIVE not in facts.capabilities:
                 yield _red("capability", f"{ref.connection} cannot move a running VM", "choose cold", "mode")
         return
+    if vm.state in (PowerState.PAUSED, PowerState.SUSPENDED) and not plan.copy:
+        yield _red("state", f"{vm.name} is {vm.state}: its memory would be lost", "resume it, or shut it down")
     if source.online and not source.read_only and Capability.EXPORT not in source.capabilities:
         yield _red("capability", f"{plan.vm.connection} cannot hand out disks")
     if target.online and not target.read_only and Capability.IMPORT not in target.capabilities:

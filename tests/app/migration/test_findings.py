@@ -1,0 +1,214 @@
+"""Every finding of a move, one change at a time from a pair of sides that is fine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.migration.findings import findings
+from app.migration.plan import Forecast, Mapping, Mode, Plan
+from app.migration.planning import Wish, judged
+from app.store import codec
+from backends.driver import Capability
+from backends.model import (
+    DiskFacts,
+    Finding,
+    Flavor,
+    Kind,
+    Level,
+    LiveOptions,
+    Network,
+    Nic,
+    PowerState,
+    Ref,
+    SourceFacts,
+    StoragePool,
+    TargetFacts,
+    Vm,
+)
+
+GIB = 1 << 30
+ALL = frozenset(Capability)
+HOST_A, HOST_B = Ref("a", Kind.HOST, "a1"), Ref("b", Kind.HOST, "b1")
+REF = Ref("a", Kind.VM, "u1")
+GUEST = Vm(
+    ref=REF,
+    name="web-01",
+    parent=HOST_A,
+    state=PowerState.RUNNING,
+    vcpus=2,
+    memory_bytes=2 * GIB,
+    uuid="u1",
+    arch="x86_64",
+    machine="q35",
+    firmware="bios",
+)
+DISK = DiskFacts(target="vda", size_bytes=10 * GIB, allocated_bytes=GIB, pool="vms", source="/vms/web-01.img")
+SOURCE = SourceFacts(vm=GUEST, capabilities=ALL, platform="p", disks=(DISK,), nics=(Nic(network="lan"),), complete=True)
+
+
+def pool(free: int = 100 * GIB, name: str = "vms") -> StoragePool:
+    return StoragePool(ref=Ref("b", Kind.POOL, name), name=name, size_bytes=200 * GIB, free_bytes=free)
+
+
+def network(name: str) -> Network:
+    return Network(ref=Ref("b", Kind.NETWORK, name), name=name)
+
+
+TARGET = TargetFacts(
+    ref=HOST_B,
+    capabilities=ALL,
+    platform="p",
+    pools=(pool(),),
+    networks=(network("lan"), network("dmz")),
+    machines=frozenset({"q35"}),
+    firmwares=frozenset({"bios"}),
+    archs=frozenset({"x86_64"}),
+    cpu_compatible=True,
+    ports_open=True,
+    encrypted_transport=True,
+    free_memory_bytes=8 * GIB,
+    complete=True,
+)
+FLAVOR = Flavor(ref=Ref("b", Kind.FLAVOR, "tiny"), name="tiny", vcpus=1, memory_bytes=GIB)
+
+
+def codes(verdict_of: Any, level: Level) -> set[str]:
+    return {finding.code for finding in verdict_of.findings if finding.level == level}
+
+
+def judge(mode: Mode, source: SourceFacts = SOURCE, target: TargetFacts = TARGET, **wish: Any) -> Any:
+    return judged(Wish(vm=REF, to=target.ref, mode=mode, **wish), source, target)[1]
+
+
+def test_a_fine_pair_is_green_live_and_amber_cold() -> None:
+    live = judge(Mode.LIVE)
+    assert (live.colour, live.text) == ("green", "live, stops about 40 ms")
+    cold = judge(Mode.COLD)
+    assert (cold.colour, cold.text, codes(cold, Level.AMBER)) == ("amber", "cold, 18 s, stops 18 s", {"stop"})
+    off = replace(SOURCE, vm=replace(GUEST, state=PowerState.OFF))
+    assert judge(Mode.COLD, off).colour == "green"
+
+
+@pytest.mark.parametrize(
+    ("mode", "source", "target", "code"),
+    [
+        ("live", {"online": False}, {}, "offline"),
+        ("live", {}, {"online": False}, "offline"),
+        ("cold", {}, {"read_only": True}, "read-only"),
+        ("live", {}, {"ref": HOST_A}, "same-place"),
+        ("live", {}, {"platform": "q"}, "live-platform"),
+        ("live", {}, {"capabilities": frozenset()}, "capability"),
+        ("cold", {"capabilities": frozenset()}, {}, "capability"),
+        ("cold", {}, {"capabilities": frozenset()}, "capability"),
+        ("warm", {}, {}, "warm"),
+        ("live", {}, {"cpu_compatible": False}, "cpu"),
+        ("live", {}, {"machines": frozenset({"pc"})}, "machine"),
+        ("cold", {}, {"firmwares": frozenset({"uefi"})}, "firmware"),
+        ("cold", {}, {"archs": frozenset({"aarch64"})}, "arch"),
+        ("live", {}, {"free_memory_bytes": GIB}, "memory"),
+        ("cold", {}, {"pools": (pool(GIB // 2),)}, "space"),
+        ("live", {}, {"names": frozenset({"web-01"})}, "name"),
+        ("live", {}, {"uuids": frozenset({"u1"})}, "uuid"),
+        ("live", {}, {"networks": (network("dmz"), network("wan"))}, "network"),
+        ("live", {}, {"ports_open": False}, "ports"),
+        ("cold", {}, {"flavors": (FLAVOR,)}, "flavor"),
+        ("cold", {"disks": ()}, {}, "no-disks"),
+        ("cold", {"blocking": (Finding(level=Level.RED, code="passthrough", message="m"),)}, {}, "passthrough"),
+        ("cold", {}, {"blocking": (Finding(level=Level.RED, code="quota", message="m"),)}, "quota"),
+    ],
+)
+def test_what_forbids_a_move(mode: str, source: dict[str, Any], target: dict[str, Any], code: str) -> None:
+    opinion = judge(Mode(mode), replace(SOURCE, **source), replace(TARGET, **target))
+    assert code in codes(opinion, Level.RED)
+    assert opinion.colour == "red"
+    assert not opinion.allowed
+
+
+@pytest.mark.parametrize("code", ["offline", "read-only", "cpu", "network", "space", "ports", "name", "machine"])
+def test_what_can_be_helped_says_how(code: str) -> None:
+    target = replace(
+        TARGET,
+        online=code != "offline",
+        read_only=code == "read-only",
+        cpu_compatible=False,
+        networks=(network("x"), network("y")),
+        pools=(pool(1),),
+        ports_open=False,
+        names=frozenset({"web-01"}),
+        machines=frozenset({"pc"}),
+    )
+    found = [item for item in judge(Mode.LIVE, SOURCE, target).findings if item.code == code]
+    assert found
+    assert all(item.cure for item in found)
+
+
+@pytest.mark.parametrize(
+    ("mode", "target", "code"),
+    [
+        ("live", {"encrypted_transport": False}, "clear-text"),
+        ("cold", {"cpu_compatible": False}, "cpu"),
+        ("cold", {"free_memory_bytes": GIB}, "memory"),
+        ("cold", {"pools": (pool(5 * GIB),)}, "space"),
+    ],
+)
+def test_what_deserves_a_look(mode: str, target: dict[str, Any], code: str) -> None:
+    opinion = judge(Mode(mode), SOURCE, replace(TARGET, **target))
+    assert code in codes(opinion, Level.AMBER)
+    assert opinion.allowed
+
+
+def test_tls_or_a_tunnel_keeps_the_memory_from_being_read() -> None:
+    target = replace(TARGET, encrypted_transport=False, shared_pools=frozenset({"vms"}))
+    for options in (LiveOptions(tls=True), LiveOptions(tunnelled=True)):
+        assert judge(Mode.LIVE, SOURCE, target, live=options).colour == "green"
+
+
+def test_the_unsafe_flag_needs_the_proof() -> None:
+    plan, _ = judged(Wish(vm=REF, to=HOST_B), SOURCE, TARGET)
+    assert (plan.live.unsafe, plan.live.copy_storage) == (False, ("vda",))
+    plan, opinion = judged(Wish(vm=REF, to=HOST_B), SOURCE, replace(TARGET, shared_pools=frozenset({"vms"})))
+    assert (plan.live.unsafe, plan.live.copy_storage) == (True, ())
+    assert "shared" in codes(opinion, Level.INFO)
+
+
+def test_where_live_is_not_possible_cold_is_offered_with_the_reason() -> None:
+    plan, opinion = judged(Wish(vm=REF, to=HOST_B), SOURCE, replace(TARGET, ports_open=False))
+    assert plan.mode == Mode.COLD
+    assert any(item.code == "not-live" and "ports" in item.message for item in opinion.findings)
+
+
+def test_a_copy_may_stay_in_place_and_gets_a_name_of_its_own() -> None:
+    target = replace(TARGET, ref=HOST_A, names=frozenset({"web-01"}), uuids=frozenset({"u1"}))
+    plan, opinion = judged(Wish(vm=REF, to=HOST_A, copy=True), SOURCE, target)
+    assert opinion.allowed, opinion
+    assert plan.spec is not None
+    assert (plan.spec.name, plan.spec.uuid, plan.spec.nics[0].mac) == ("web-01-copy", "", "")
+
+
+def test_another_platform_gets_a_network_by_default_and_is_told() -> None:
+    target = replace(TARGET, platform="q", networks=(network("net-1"), network("net-2")))
+    plan, opinion = judged(Wish(vm=REF, to=HOST_B), SOURCE, target)
+    assert plan.mapping.networks == (("lan", "net-1"),)
+    assert "network-mapped" in codes(opinion, Level.INFO)
+
+
+def test_what_the_inventory_does_not_know_is_not_judged() -> None:
+    source = SourceFacts(vm=GUEST, capabilities=ALL, platform="p", nics=SOURCE.nics)
+    target = TargetFacts(ref=HOST_B, capabilities=ALL, platform="p")
+    plan, opinion = judged(Wish(vm=REF, to=HOST_B), source, target)
+    assert (plan.mode, opinion.colour) == (Mode.LIVE, "green")
+
+
+def test_a_paused_vm_does_not_move_cold() -> None:
+    paused = replace(SOURCE, vm=replace(GUEST, state=PowerState.PAUSED))
+    assert "state" in codes(judge(Mode.COLD, paused), Level.RED)
+
+
+def test_a_plan_survives_the_journal() -> None:
+    plan, _ = judged(Wish(vm=REF, to=HOST_B, mapping=Mapping(networks=(("lan", "dmz"),))), SOURCE, TARGET)
+    assert codec.decode(Plan, codec.encode(plan)) == plan
+    assert plan.forecast != Forecast()
+    assert findings(plan, SOURCE, TARGET) == findings(codec.decode(Plan, codec.encode(plan)), SOURCE, TARGET)
