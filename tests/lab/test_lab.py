@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from app.playground.hosts import Host
@@ -73,6 +75,14 @@ def test_libvirtd_dies_and_the_guest_does_not(lab: Lab, fresh_guest: LabGuest) -
     fresh_guest.wait_beats(lab.a)
     lab.a.start_libvirtd()
     assert "running" in lab.a.virsh("domstate", fresh_guest.uuid)
+
+
+def test_frozen_libvirtd_answers_nobody_until_it_is_thawed(healed: Lab) -> None:
+    healed.b.freeze()
+    with pytest.raises(subprocess.TimeoutExpired):
+        healed.b.virsh("list", timeout=2)
+    healed.b.thaw()
+    assert "db-01" in healed.b.virsh("list")
 
 
 def test_power_cut_ends_everything_on_one_host_only(healed: Lab) -> None:
