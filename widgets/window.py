@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 COALESCE_MS = 50
 PREVIEW_MS = 120
+WATCH_MS = 1000
 SMALL_PX = 1200
 SAVE_MS = 1500
 ELSEWHERE = ("view.search",)
@@ -277,7 +278,7 @@ class Window(QMainWindow):
 
     async def close_down(self) -> None:
         """Before the services end: save, stop listening, end what runs in the background."""
-        for timer in (self._flush_timer, self._preview_timer, self._save_timer):
+        for timer in (self._watch_timer, self._flush_timer, self._preview_timer, self._save_timer):
             timer.stop()
         for dialog in self.findChildren(QDialog):
             dialog.reject()
@@ -394,6 +395,9 @@ class Window(QMainWindow):
             timer.timeout.connect(function)
             return timer
 
+        self._watch_timer = QTimer(self, interval=WATCH_MS)
+        self._watch_timer.timeout.connect(self._watch_shown)
+        self._watch_timer.start()
         self._flush_timer = single(COALESCE_MS, self._flush)
         self._preview_timer = single(PREVIEW_MS, self._preview)
         self._save_timer = single(SAVE_MS, lambda: self.background.run(self.save_state(), "window state"))
@@ -411,6 +415,12 @@ class Window(QMainWindow):
         action.setToolTip(reason or command.text.rstrip("…"))
         action.triggered.connect(lambda: command.run())
         menu.addAction(action)
+
+    def _watch_shown(self) -> None:
+        """The object whose tab is shown is metered, whatever rows the tree shows."""
+        name = self.tabs.page().ref.connection
+        if name and not self.isMinimized():
+            self.services.connections.watch_details(name)
 
     def _forget_menu(self) -> None:
         self._menu_refs = None

@@ -286,6 +286,9 @@ class Connections:
     def shown(self, names: set[str]) -> None:
         self.visible = set(names)
 
+    def watch_details(self, name: str) -> None:
+        self.visible.add(name)
+
     def driver(self, name: str) -> object:
         return StandinDriver()
 

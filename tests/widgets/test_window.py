@@ -204,3 +204,8 @@ async def test_forgetting_closes_the_tabs_and_offers_the_way_back(window: Window
     window.forget_site("kvm-a")
     await until(lambda: any("kvm-a is forgotten" in text for text in window.toasts.texts))
     assert window.tabs.count() == 1
+
+
+async def test_the_shown_tab_is_metered(window: Window) -> None:
+    window.open_ref(vm_ref("kvm-b", "mail"))
+    await until(lambda: "kvm-b" in window.services.connections.visible)  # type: ignore[attr-defined]
