@@ -153,8 +153,13 @@ class SshConnection:
 
     async def _why(self, candidates: tuple[str, ...], refused: list[str]) -> BackendError:
         """What stands between us and the sockets: that they are not there, or that this user may not use them."""
+        import asyncssh
+
         for path in candidates:
-            found = await self._connection.run(f"test -S '{path}'", check=False)
+            try:
+                found = await self._connection.run(f"test -S '{path}'", check=False)
+            except (OSError, asyncssh.Error):
+                break
             if found.exit_status == 0:
                 return Denied(
                     f"{self.host.host}: this user may not use {path}",
