@@ -37,6 +37,8 @@ class HostSession:
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._subscribed = False
+        self._ended = False
+        """A cancel may be lost in wait_for (Python 3.11) when its call ends at that moment; this is not."""
         self._timers: set[asyncio.TimerHandle] = set()
 
     @property
@@ -98,7 +100,9 @@ class HostSession:
         for timer in self._timers:
             timer.cancel()
         if self._worker is not None:
+            self._ended = True
             self._worker.cancel()
+            self._wake.set()
             with suppress(asyncio.CancelledError):
                 await self._worker
             self._worker = None
@@ -119,11 +123,11 @@ class HostSession:
 
     async def _work(self) -> None:
         """Read what events touched, then details batch by batch; sleeps where there is nothing to do."""
-        while True:
+        while not self._ended:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while self._touched or self._wanted:
+                while not self._ended and (self._touched or self._wanted):
                     await self._read_touched()
                     await self._read_details()
             except Unreachable as error:
