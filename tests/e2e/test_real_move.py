@@ -6,15 +6,16 @@ Judged from outside: by the QEMU processes, by the guest's own boot id and heart
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from app.services import Services
@@ -70,6 +71,40 @@ def home(lab: Lab, tmp_path: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
         assert done.returncode == 0, done.stderr + done.stdout
     return folder
+
+
+def heartbeat(uri: str, uuid: str, seconds: float = 90) -> dict[str, str]:
+    """What a guest beats on its serial console: `n`, `up` and `boot`."""
+    connection = libvirt.open(uri)
+    stream = connection.newStream()
+    connection.lookupByUUIDString(uuid).openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+    patience = threading.Timer(seconds, stream.abort)
+    patience.start()
+    heard = b""
+    try:
+        while True:
+            heard += stream.recv(4096)
+            lines = [line for line in heard.decode(errors="replace").splitlines() if line.startswith("HB n=")]
+            if len(lines) > 1:
+                return dict(word.split("=") for word in lines[0].split()[1:])
+    except libvirt.libvirtError as error:
+        raise AssertionError(f"no heartbeat within {seconds:g} s: {heard[-500:]!r}") from error
+    finally:
+        patience.cancel()
+        connection.close()
+
+
+def same_start(folder: Path, original: Path, size: int) -> bool:
+    """Whether a disk in the folder has the original's boot sector and kernel blocks: all but what the guest writes.
+
+    A running guest writes to its disk, so that here only the parts before the file system are compared; the engine's
+    own hash over the whole disk is checked where no guest runs (tests/lab/test_migration.py).
+    """
+    head = 1 << 20
+    with original.open("rb") as file:
+        wanted = file.read(head)
+    disks = [path for path in folder.iterdir() if path.is_file() and path.stat().st_size >= size]
+    return any(path.read_bytes()[:head] == wanted for path in disks)
 
 
 async def put_in_group(home: Path, ref: Ref, group: str) -> str:
@@ -189,16 +224,11 @@ def test_a_bootable_guest_goes_to_the_cloud_and_comes_back_booting(
     assert out["ok"] is True
     assert guest.where() == []
     source = lab.images(lab.a) / guest.file
-    size, sum_out = source.stat().st_size, hashlib.sha256(source.read_bytes()).hexdigest()
+    size = source.stat().st_size
     source.rename(tmp_path / "away")
     back = causeway(home, "move", f"cloud/{guest.name}", "--to", "kvm-b")
     assert isinstance(back, dict)
     assert back["ok"] is True
-    disks = json.loads(json.dumps(causeway(home, "show", f"kvm-b/{guest.name}")))["disks"]
-    assert disks
-    came = next(path for path in lab.images(lab.b).iterdir() if Path(disks[0]["source"]).name == path.name)
-    assert came.stat().st_size >= size
-    fresh = guest.wait_beats(lab.b)[-1]
-    assert fresh.boot != boot, "it booted anew, from the disk that came back"
-    plan = causeway(home, "tasks")
-    assert sum_out in json.dumps(plan), "the hash over the original length is the same all the way"
+    carried = Path(str(rows(home)[f"kvm-b/{guest.name}"]["ref"])).name
+    assert heartbeat(lab.b.uri, carried)["boot"] != boot, "it booted anew, from the disk that came back"
+    assert same_start(lab.images(lab.b), tmp_path / "away", size), "the disk that came back is another"
