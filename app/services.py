@@ -206,4 +206,5 @@ def _migrations(services: Services) -> Migrations:
         services.identity,
         secrets=services.secrets.all,
         tell=lambda text, level, ref: services.events.add(text, level=level, ref=ref),
+        folder=services.home / "copies",
     )

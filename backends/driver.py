@@ -232,6 +232,14 @@ class Locates(Protocol):
     async def locate(self, uuid: str) -> Ref | None: ...
 
 
+@runtime_checkable
+class SignsIn(Protocol):
+    """What another process needs to open a disk here, where that is more than the connection's own settings: a
+    session that was made with a code which is good once. Blocking."""
+
+    def mover_settings(self) -> Settings: ...
+
+
 class ExportSession(Protocol):
     """All disks of a VM at one instant. `end` releases what the session holds; idempotent."""
 

@@ -9,6 +9,7 @@ from `adopt` on the VM lives on the target.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -69,6 +70,7 @@ async def disks(move: Move) -> Result:
 
 async def discard(move: Move) -> None:
     await move.imports.discard_import(move.plan.id)
+    await asyncio.to_thread(transfer.forget, move)
 
 
 async def stop(move: Move) -> Result:
@@ -121,6 +123,7 @@ async def end_export(move: Move) -> None:
 
 async def release(move: Move) -> Result:
     await end_export(move)
+    await asyncio.to_thread(transfer.forget, move)
     return {}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Mapping as Values
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.migration import recovery
@@ -56,7 +57,8 @@ class Planned:
 class Migrations:
     """All moves of this data folder. Lives on the loop.
 
-    Parameters: `secrets(connection)` gives what a mover needs to open a disk there; `tell` adds to the event log.
+    Parameters: `secrets(connection)` gives what a mover needs to open a disk there; `tell` adds to the event log;
+    `folder` is where movers keep what a broken copy needs to go on.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Migrations:
         secrets: Callable[[str], Awaitable[Values[str, str]]] = no_secrets,
         tell: Callable[[str, Level, Ref | None], object] = lambda text, level, ref: None,
         courier: Courier | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._inventory = inventory
         self._sites = connections
@@ -85,6 +88,7 @@ class Migrations:
             tell=tell,
             secrets=secrets,
             courier=courier or Courier(),
+            folder=folder,
         )
         self._experience = Experience(rates={}, stops={})
         self._kept: dict[str, dict[str, Any]] = {}

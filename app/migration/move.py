@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from app.migration.courier import Courier
@@ -57,6 +58,8 @@ class Tools:
     tell: Callable[[str, Level, Ref | None], object] = lambda text, level, ref: None
     secrets: Callable[[str], Awaitable[Mapping[str, str]]] = no_secrets
     courier: Courier = field(default_factory=Courier)
+    folder: Path | None = None
+    """Where movers keep what a broken copy needs to go on. None: such a copy begins again."""
 
 
 @dataclass(slots=True)

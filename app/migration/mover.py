@@ -62,7 +62,7 @@ class Mover:
         source: DiskSource = exporter.open_source(job.source, self._source_settings)
         try:
             sink: DiskSink = importer.open_sink(job.sink, self._sink_settings)
-            resume = sink.resume_at(job.resume) if job.resume else 0
+            resume = sink.resume_at(job.resume)
             if resume:
                 self._tell({"event": "note", "text": f"goes on at byte {resume}"})
             filtered = Throttle(source, job.bandwidth_bps, self._stop.wait) if job.bandwidth_bps else source

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from app.migration.job import Job
@@ -12,9 +15,11 @@ from app.migration.move import Move
 from app.migration.planning import plain
 from app.migration.steps import COPY, VERIFY
 from app.store import codec
-from backends.errors import Invalid
+from backends.driver import Settings, SignsIn
+from backends.errors import Invalid, Unreachable
 from backends.model import DiskSpec, Progress
 
+log = logging.getLogger(__name__)
 Result = dict[str, Any]
 RATE_OVER_S = 5.0
 
@@ -47,6 +52,36 @@ def _sinks(move: Move) -> list[DiskSpec]:
     return [codec.decode(DiskSpec, item) for item in move.journal.record.done["disks"]["sinks"]]
 
 
+def _sums(move: Move, number: int) -> Path | None:
+    """Where the mover of a disk keeps the checksums of what it sent, in the data folder, for nobody else to read."""
+    folder = move.tools.folder
+    if folder is None:
+        return None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{move.plan.id}.{number}"
+
+
+def forget(move: Move) -> None:
+    """Remove what the movers kept for a copy that breaks. Idempotent."""
+    for number in range(len(move.plan.spec.disks) if move.plan.spec is not None else 0):
+        path = _sums(move, number)
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+async def _settings(move: Move, name: str) -> Settings:
+    """What a mover opens a disk of this connection with."""
+    connection = move.tools.sites.get(name)
+    try:
+        driver = move.tools.sites.driver(name)
+        if isinstance(driver, SignsIn):
+            return await asyncio.to_thread(driver.mover_settings)
+    except Unreachable as error:
+        # What was saved is as good: it is the mover that will find out whether the other side answers by now.
+        log.debug("%s: %s", name, error)
+    return Settings(dict(connection.settings) if connection is not None else {}, await move.tools.secrets(name))
+
+
 async def _run(move: Move, job: Job, tell: Any) -> Mapping[str, Any]:
     """Start a mover with the settings of both connections; secrets go by their own way."""
     secrets: dict[str, str] = {}
@@ -55,9 +90,9 @@ async def _run(move: Move, job: Job, tell: Any) -> Mapping[str, Any]:
     if job.source is not None:
         sides.append(("source", move.plan.vm.connection))
     for side, name in sides:
-        connection = move.tools.sites.get(name)
-        values[side] = dict(connection.settings) if connection is not None else {}
-        for key, value in (await move.tools.secrets(name)).items():
+        settings = await _settings(move, name)
+        values[side] = dict(settings.values)
+        for key, value in settings.secrets.items():
             secrets[f"{side}.{key}"] = value
     full = Job(
         source=job.source,
@@ -107,9 +142,10 @@ async def _copy_disk(move: Move, number: int, source: DiskSpec, sink: DiskSpec, 
         elif event["event"] == "note":
             move.note(f"{sink.target}: {event['text']}")
 
+    sums = await asyncio.to_thread(_sums, move, number)
     job = Job(
         source=source,
-        sink=sink,
+        sink=sink if sums is None else replace(sink, args={**sink.args, "sums": str(sums)}),
         resume=move.journal.record.safe.get(number, 0),
         bandwidth_bps=move.plan.live.bandwidth_bps,
     )

@@ -168,10 +168,17 @@ class SnapshotSink:
         self._room = threading.BoundedSemaphore(PARALLEL * 2)
         self._error: BaseException | None = None
         self._stop = threading.Event()
+        self._sealed = False
         self._flying: set[Future[None]] = set()
 
     def resume_at(self, journaled: int) -> int:
-        """The offset to go on from: `journaled` where the checksums of all before it were kept, else 0."""
+        """The offset to go on from: `journaled` where the checksums of all before it were kept, else 0.
+
+        The disk's end where the snapshot was completed, and only the answer to that was lost.
+        """
+        if self._state() == "completed":
+            self._sealed = True
+            return self.size
         if self._file is None or not self._file.exists():
             return 0
         raw = self._file.read_bytes()
@@ -213,6 +220,9 @@ class SnapshotSink:
 
     def commit(self) -> str:
         """Complete the snapshot with the checksum of all blocks; returns its id when it is completed."""
+        if self._sealed:
+            self._close()
+            return self._id
         self.flush()
         linear = hashlib.sha256(b"".join(self._sums[index] for index in sorted(self._sums))).digest()
         try:

@@ -209,14 +209,19 @@ async def test_a_broken_copy_goes_on_where_its_sums_were_kept(
     fill(killed, data[: 2 * MIB])
     killed.flush()
     fill(killed, data[: 4 * MIB], start=2 * MIB)
+    assert driver.open_sink(prepared, ec2_settings(endpoint)).resume_at(2 * MIB) == 0
     second = driver.open_sink(disk, ec2_settings(endpoint))
     assert second.resume_at(2 * MIB + 5) == 2 * MIB
     fill(second, data, start=2 * MIB)
     # What the first sent after its last flush is sent again by the second, so the counts agree.
-    back = driver.read_back(disk, second.commit(), ec2_settings(endpoint))
+    ident = second.commit()
+    back = driver.read_back(disk, ident, ec2_settings(endpoint))
     assert all_of(back) == data
     back.close()
-    assert driver.open_sink(prepared, ec2_settings(endpoint)).resume_at(2 * MIB) == 0
+    # Killed after the snapshot was completed, before anyone noted it: nothing is left to send.
+    third = driver.open_sink(disk, ec2_settings(endpoint))
+    assert third.resume_at(2 * MIB) == len(data)
+    assert third.commit() == ident
     await driver.discard_import(migration)
 
 
