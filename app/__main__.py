@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ WAIT_S = 20.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run Causeway. Returns the exit code: 0 done, 1 failed, 2 not understood or ambiguous."""
+    if not sys.warnoptions:
+        # Warnings are for developers: libraries warn of what they could import, which helps no admin.
+        warnings.simplefilter("ignore")
     cli.start_window = start_window
     try:
         cli.app(args=arranged(sys.argv[1:] if arguments is None else arguments), prog_name="causeway")
