@@ -404,6 +404,7 @@ class VmSpec:
     flavor: str = ""
     group: str = ""
     tags: tuple[tuple[str, str], ...] = ()
+    autostart: bool = False
     definition: str = ""
 
 

@@ -194,7 +194,8 @@ def _flavor(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Fi
 
 
 def _devices(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Finding]:
-    yield from source.blocking
+    live = plan.mode == Mode.LIVE
+    yield from (item for item in source.blocking if not (live and item.code in LEFT_BY_A_COPY))
     yield from target.blocking
     if source.vm.manager:
         yield _amber("managed", f"{source.vm.manager} manages this VM and will not know", "move it there instead")
@@ -211,6 +212,9 @@ def _stop(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Find
         text = "is stopped for the move" if stop is None else f"is stopped for about {duration(stop)}"
         yield _amber("stop", f"{source.vm.name} {text}")
 
+
+LEFT_BY_A_COPY = frozenset({"nvram", "tpm", "password"})
+"""Findings on what a live move takes along and a copy of the disks does not."""
 
 CHECKS: tuple[Check, ...] = (
     _reach,

@@ -10,8 +10,9 @@ from typing import ClassVar
 from backends import driver as contract
 from backends.disks import DiskSink, DiskSource
 from backends.driver import Capability, Option, Settings
-from backends.errors import BackendError, Conflict, Denied, HostKeyMismatch, Invalid, NotFound, Unreachable
+from backends.errors import BackendError, Invalid, Unreachable
 from backends.libvirt import actions, create, disks, exports, facts, live, picture, translate
+from backends.libvirt.check import finding
 from backends.libvirt.client import LONG, Client
 from backends.libvirt.probe import Verdicts
 from backends.libvirt.reach import Reach
@@ -23,7 +24,6 @@ from backends.model import (
     DiskSpec,
     Finding,
     Kind,
-    Level,
     Listing,
     LiveOptions,
     LiveResult,
@@ -212,6 +212,7 @@ class Driver:
 
     async def meter(self) -> Mapping[Ref, Sample]:
         session = self.session
+        await session.recheck()
         records = await session.client.call(picture.meter_stats)
         at, wall = time.monotonic(), time.time()
         old, self._readings = self._readings, {}
@@ -247,7 +248,11 @@ class Driver:
         move = live.Move(
             uuid, self.client.number, other.client.number, other.uri, await other.migration_address(), options
         )
+        autostart = await self.client.call(lambda conn: actions.starts_alone(conn, uuid))
         moved = await live.run(self.client, other.client, move, progress)
+        if autostart:
+            with suppress(BackendError):
+                await other.client.call(lambda conn: actions.autostart(conn, uuid, True), changes=True)
         for side in (self, other):
             with suppress(BackendError):
                 await side.session.refresh(uuid)
@@ -345,7 +350,9 @@ class Driver:
         return self.session.ref(uuid)
 
     async def adopt(self, vm: Ref, *, migration: str) -> None:
-        await self.tag(vm, {translate.MIGRATION: ""})
+        uuid = _vm(vm)
+        await self.client.call(lambda conn: actions.adopt(conn, uuid), changes=True)
+        await self.session.refresh(uuid)
 
     async def discard_import(self, migration: str) -> None:
         await self.client.call(lambda conn: create.discard(conn, migration), changes=True, deadline=120)
@@ -384,23 +391,3 @@ def _peer(driver: contract.Driver) -> Driver:
     if not isinstance(driver, Driver):
         raise Invalid("a live move needs a KVM host as its target")
     return driver
-
-
-def finding(error: BackendError) -> Finding:
-    """What `check` says of an error: its own code for host key, credentials, permission, TLS name."""
-    text = error.message.lower()
-    code, field, cure = "unreachable", error.field or "uri", error.cure
-    if isinstance(error, HostKeyMismatch):
-        code = "host-key"
-    elif "certificate" in text or "tls" in text:
-        code, cure = "tls", cure or "check the name in the server's certificate, and the TLS folder"
-        field = "pkipath" if "file" in text or "unable to access" in text else "uri"
-    elif isinstance(error, Denied) or "permission denied" in text:
-        code, cure = "permission", cure or "add your user to the group libvirt"
-    elif isinstance(error, Invalid):
-        code = "invalid"
-    elif type(error).__name__ == "AuthNeeded":
-        code, field = "auth", error.field or "keyfile"
-    elif isinstance(error, NotFound | Conflict):
-        code = "missing"
-    return Finding(level=Level.RED, code=code, message=error.message, cure=cure, field=field)

@@ -14,7 +14,7 @@ from backends.libvirt.client import Conn
 from backends.libvirt.domainxml import Domain
 from backends.libvirt.picture import domain
 from backends.libvirt.storage import remove_volume, volume_of
-from backends.libvirt.translate import STATES
+from backends.libvirt.translate import AUTOSTART, MIGRATION, STATES
 from backends.model import PowerAction
 
 EDITABLE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -86,6 +86,20 @@ def autostart(conn: Conn, uuid: str, enabled: bool) -> None:
     if not item.isPersistent():
         raise Conflict(f"{item.name()} is transient: it cannot start by itself")
     item.setAutostart(int(enabled))
+
+
+def starts_alone(conn: Conn, uuid: str) -> bool:
+    """Whether it starts with its host; a transient VM never does."""
+    item = domain(conn, uuid)
+    return bool(item.isPersistent() and item.autostart())
+
+
+def adopt(conn: Conn, uuid: str) -> None:
+    """Make a VM that was moved here one of the host's own: no mark, and autostart as it was. Idempotent."""
+    values = metadata(domain(conn, uuid))
+    if AUTOSTART in values:
+        autostart(conn, uuid, True)
+    tag(conn, uuid, {MIGRATION: "", AUTOSTART: ""})
 
 
 def delete(conn: Conn, uuid: str, disks: bool) -> None:

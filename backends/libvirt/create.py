@@ -16,7 +16,7 @@ from backends.libvirt import actions, domainxml, storage
 from backends.libvirt.client import Conn
 from backends.libvirt.domainxml import Domain
 from backends.libvirt.picture import domain
-from backends.libvirt.translate import GROUP, MIGRATION
+from backends.libvirt.translate import AUTOSTART, GROUP, MIGRATION
 from backends.model import DiskSpec, VmSpec
 
 BUSES = ("vd", "sd", "hd")
@@ -30,7 +30,7 @@ def prepare(conn: Conn, spec: VmSpec, disk: int, pool: str, migration: str) -> D
     """
     facts = spec.disks[disk]
     chosen = storage.lookup_pool(conn, pool) if pool else default_pool(conn)
-    name = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', spec.name) or 'vm'}-{facts.target or disk}.{migration}.raw"
+    name = f"{_plain(spec.name) or 'vm'}-{_plain(facts.target.removeprefix('/dev/')) or disk}.{migration}.raw"
     storage.refresh(chosen)
     known = storage.volumes_named(conn, lambda other: other == name)
     if known:
@@ -48,6 +48,11 @@ def prepare(conn: Conn, spec: VmSpec, disk: int, pool: str, migration: str) -> D
     return DiskSpec(
         backend="libvirt", target=facts.target, size_bytes=facts.size_bytes, args=args, boot=facts.boot or disk == 0
     )
+
+
+def _plain(text: str) -> str:
+    """A part of a file name: a platform may call a disk /dev/sda1, and a VM anything."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
 
 
 def default_pool(conn: Conn) -> Any:
@@ -85,6 +90,8 @@ def define(conn: Conn, spec: VmSpec, disk_ids: Sequence[str], migration: str, ac
     values = {**dict(spec.tags), MIGRATION: migration}
     if spec.group:
         values[GROUP] = spec.group
+    if spec.autostart:
+        values[AUTOSTART] = "yes"
     made.set_metadata(values)
     return str(conn.defineXML(made.text()).UUIDString())
 

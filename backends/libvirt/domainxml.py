@@ -239,39 +239,60 @@ def write_metadata(values: Mapping[str, str], *, qualified: bool = True) -> Elem
     return node
 
 
-def _secrets(root: Element) -> Iterator[tuple[Element, str]]:
+class Secret:
+    """A password in the XML: an attribute, or the text of a cookie."""
+
+    def __init__(self, node: Element, attribute: str) -> None:
+        self._node = node
+        self._attribute = attribute
+
+    @property
+    def value(self) -> str:
+        return str((self._node.get(self._attribute) if self._attribute else self._node.text) or "")
+
+    @value.setter
+    def value(self, value: str) -> None:
+        if self._attribute:
+            self._node.set(self._attribute, value)
+        else:
+            self._node.text = value
+
+
+def _secrets(root: Element) -> list[Secret]:
+    """All passwords, in document order."""
+    found = []
     for node in root.iter(etree.Element):
-        for name in SECRETS:
-            if node.get(name):
-                yield node, name
+        found += [Secret(node, name) for name in SECRETS if node.get(name)]
+        if node.tag == "cookie" and node.text:
+            found.append(Secret(node, ""))
+    return found
 
 
 def redacted(text: str) -> str:
     """The same XML with every password replaced by asterisks."""
     root = parsed(text)
-    for node, name in _secrets(root):
-        node.set(name, "***")
+    for secret in _secrets(root):
+        secret.value = "***"
     return serial(root)
 
 
 def masked(text: str) -> str:
     """The same XML with numbered placeholders instead of passwords; `unmasked` puts them back."""
     root = parsed(text)
-    for number, (node, name) in enumerate(_secrets(root), 1):
-        node.set(name, PLACEHOLDER.format(number))
+    for number, secret in enumerate(_secrets(root), 1):
+        secret.value = PLACEHOLDER.format(number)
     return serial(root)
 
 
 def unmasked(text: str, secret: str) -> str:
     """`text` with its placeholders replaced by the passwords of `secret`, the definition they were taken from."""
-    found = {PLACEHOLDER.format(i): node.get(name) for i, (node, name) in enumerate(_secrets(parsed(secret)), 1)}
+    known = {PLACEHOLDER.format(number): item.value for number, item in enumerate(_secrets(parsed(secret)), 1)}
     root = parsed(text)
-    for node, name in _secrets(root):
-        value = node.get(name)
-        if value.startswith(PLACEHOLDER.format("")):
-            if value not in found:
-                raise Invalid(f"the placeholder {value} stands for no password", cure="write one", field="xml")
-            node.set(name, found[value])
+    for item in _secrets(root):
+        if item.value.startswith(PLACEHOLDER.format("")):
+            if item.value not in known:
+                raise Invalid(f"the placeholder {item.value} stands for no password", cure="write one", field="xml")
+            item.value = known[item.value]
     return serial(root)
 
 

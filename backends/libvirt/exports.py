@@ -152,7 +152,7 @@ def unfence(conn: Conn, uuid: str, migration: str) -> None:
             item.snapshotCreateXML(domainxml.serial(snapshot), libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)
         item.setAutostart(int(root.get("autostart", "0")))
     kept[0].delete(0)
-    _end_keeping(conn, migration)
+    discard(conn, migration)
 
 
 def retire(conn: Conn, uuid: str, migration: str) -> None:
@@ -169,7 +169,7 @@ def retire(conn: Conn, uuid: str, migration: str) -> None:
     for path in paths:
         storage.remove_volume(conn, path)
     kept[0].delete(0)
-    _end_keeping(conn, migration)
+    discard(conn, migration)
 
 
 def remove_leftovers(conn: Conn, target: int, paths: Sequence[str]) -> tuple[str, ...]:
@@ -223,7 +223,3 @@ def _keeping_pool(conn: Conn, definition: Domain, migration: str) -> Any:
         if domainxml.parsed(pool.XMLDesc(0)).get("type") in storage.FILE_POOLS:
             return pool
     raise Conflict("no storage pool can keep the VM's definition", cure="add a directory pool on this host")
-
-
-def _end_keeping(conn: Conn, migration: str) -> None:
-    discard(conn, migration)

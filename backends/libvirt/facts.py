@@ -10,6 +10,7 @@ import libvirt
 
 from backends.errors import BackendError
 from backends.libvirt import domainxml, picture, storage, translate
+from backends.libvirt.actions import EDITABLE, starts_alone
 from backends.libvirt.client import Conn, connection
 from backends.libvirt.create import virtualization
 from backends.libvirt.domainxml import DiskNode, Domain
@@ -34,7 +35,7 @@ from backends.model import (
 if TYPE_CHECKING:
     from backends.libvirt import Driver
 
-MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE
+MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
 
 
 async def of_source(driver: Driver, uuid: str) -> SourceFacts:
@@ -46,7 +47,7 @@ async def of_source(driver: Driver, uuid: str) -> SourceFacts:
         assert quick is not None
         details = picture.some_details(conn, [uuid], leases=False).get(uuid)
         active = bool(item.isActive())
-        definition = Domain.parse(item.XMLDesc(MIGRATABLE if active else libvirt.VIR_DOMAIN_XML_INACTIVE))
+        definition = Domain.parse(item.XMLDesc(MIGRATABLE if active else EDITABLE))
         vm = translate.vm(name, parent, quick, details, Origin.POLL)
         cpu = definition.node.find("cpu")
         return SourceFacts(
@@ -124,9 +125,17 @@ def blocking(definition: Domain) -> list[Finding]:
     for node in definition.each("devices/memory"):
         if node.get("model") in ("nvdimm", "virtio-pmem"):
             add(Level.RED, "nvdimm", "a persistent memory device lives on the host", "detach it first")
-    if definition.has("devices/tpm"):
-        level = Level.RED if definition.tpm == "passthrough" else Level.AMBER
-        add(level, "tpm", f"the TPM ({definition.tpm or 'unknown'}) moves live, but not by a copy of disks")
+    if definition.tpm == "passthrough":
+        add(Level.RED, "passthrough", "the host's own TPM is passed through", "detach it first")
+    elif definition.has("devices/tpm"):
+        cure = "move it live, or have the recovery key of what it unlocks"
+        add(Level.AMBER, "tpm", "what its TPM holds stays behind in a copy of disks: it begins empty there", cure)
+    if definition.firmware == "uefi":
+        cure = "move it live, or have a loader at EFI/BOOT on its disk"
+        add(Level.AMBER, "nvram", "its firmware's boot entries and keys stay behind in a copy of disks", cure)
+    if any(node.get("passwd") for node in definition.each("devices/graphics")):
+        cure = "move it live, or set one there"
+        add(Level.AMBER, "password", "its console's password stays behind in a copy of disks", cure)
     if definition.kernel:
         add(Level.AMBER, "kernel", f"it boots the kernel file {definition.kernel} of its host", "have it on the target")
     for disk in definition.disks:
@@ -178,6 +187,7 @@ def spec(conn: Conn, uuid: str) -> VmSpec:
         nics=tuple(Nic(mac=nic.mac, model=nic.model, network=nic.network, kind=nic.type) for nic in definition.nics),
         group=kept.get(translate.GROUP, ""),
         tags=tuple(sorted((k, v) for k, v in kept.items() if k not in translate.PRIVATE)),
+        autostart=starts_alone(conn, uuid),
         definition=text,
     )
 

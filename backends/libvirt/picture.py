@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import libvirt
@@ -24,7 +25,7 @@ BUSY = frozenset({libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID,
 def all_quick(conn: Conn) -> tuple[Quick, ...]:
     """Every domain in five calls, however many there are: list, stats, and three lists by a flag."""
     domains = {domain.UUIDString(): domain for domain in conn.listAllDomains(0) if not domain.name().startswith(PROBE)}
-    autostart = _flagged(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+    autostart = autostarting(conn)
     transient = _flagged(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
     saved = _flagged(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
     stats = {domain.UUIDString(): record for domain, record in _stats(conn)}
@@ -59,6 +60,11 @@ def one_quick(conn: Conn, uuid: str) -> Quick | None:
         raise
 
 
+def autostarting(conn: Conn) -> frozenset[str]:
+    """The UUIDs of the domains that start with their host."""
+    return _flagged(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+
+
 def some_details(conn: Conn, uuids: Iterable[str], leases: bool) -> dict[str, Details]:
     """Details of these domains; those that went meanwhile are left out."""
     found = {}
@@ -66,8 +72,8 @@ def some_details(conn: Conn, uuids: Iterable[str], leases: bool) -> dict[str, De
         with suppress(libvirt.libvirtError):
             domain = conn.lookupByUUIDString(uuid)
             details = translate.details(domain.XMLDesc(0))
-            if leases and domain.isActive() and details.nics:
-                details = translate.details(domain.XMLDesc(0), addresses(domain, details.agent))
+            if leases and details.nics and domain.isActive():
+                details = replace(details, addresses=addresses(domain, details.agent))
             found[uuid] = details
     return found
 

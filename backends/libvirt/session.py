@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from backends.errors import BackendError, Unreachable
@@ -17,6 +18,9 @@ BATCH = 50
 """How many domains' XML one call of the background fetch reads."""
 REDEFINED = frozenset({"added", "removed", "metadata", "tunable", "disk", "tray", "agent", "blockjob"})
 """Events after which the details are read anew; every event has the state read anew."""
+DETAILS_S = 600.0
+"""What such a call may take: a guest's agent that hangs costs 5 s each."""
+RECHECK_S = 60.0
 ADDRESS_AFTER_S = 5.0
 """A guest that has just started has no address yet: look again."""
 
@@ -34,12 +38,14 @@ class HostSession:
         self._wanted: dict[str, None] = {}
         self._touched: dict[str, None] = {}
         self._queues: set[asyncio.Queue[Changed | BackendError]] = set()
-        self._wake = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        self._woken_by_event = asyncio.Event()
+        self._woken_for_details = asyncio.Event()
+        self._workers: list[asyncio.Task[None]] = []
+        self._rechecked = time.monotonic()
         self._subscribed = False
         self._ended = False
         """A cancel may be lost in wait_for (Python 3.11) when its call ends at that moment; this is not."""
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def parent(self) -> Ref:
@@ -74,6 +80,17 @@ class HostSession:
             self._details.update(found)
         self._tell([uuid])
 
+    async def recheck(self) -> None:
+        """Look once a minute for what has no event: autostart. Called by the meter, so only while somebody looks."""
+        if time.monotonic() - self._rechecked < RECHECK_S:
+            return
+        self._rechecked = time.monotonic()
+        found = await self.client.call(picture.autostarting)
+        changed = [item for item in self._quick.values() if item.autostart != (item.uuid in found)]
+        for item in changed:
+            self._quick[item.uuid] = replace(item, autostart=item.uuid in found)
+        self._tell([item.uuid for item in changed])
+
     async def watch(self) -> AsyncIterator[Changed]:
         """Changes as they come. Raises Unreachable when the connection is lost."""
         queue: asyncio.Queue[Changed | BackendError] = asyncio.Queue()
@@ -82,7 +99,12 @@ class HostSession:
             if not self._subscribed:
                 self._subscribed = True
                 await self.client.subscribe(self._on_event)
-                self._worker = asyncio.create_task(self._work(), name=f"libvirt {self.name}")
+                # Two, because details may wait for a guest's agent, and a change of state must not.
+                for wake, step in (
+                    (self._woken_by_event, self._read_touched),
+                    (self._woken_for_details, self._read_details),
+                ):
+                    self._workers.append(asyncio.create_task(self._work(wake, step), name=f"libvirt {self.name}"))
             self._want(uuid for uuid in self._quick if uuid not in self._details)
             while True:
                 item = await queue.get()
@@ -97,15 +119,15 @@ class HostSession:
             queue.put_nowait(Unreachable(reason))
 
     async def end(self) -> None:
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
-        if self._worker is not None:
-            self._ended = True
-            self._worker.cancel()
-            self._wake.set()
-            with suppress(asyncio.CancelledError):
-                await self._worker
-            self._worker = None
+        self._ended = True
+        for wake in (self._woken_by_event, self._woken_for_details):
+            wake.set()
+        for worker in self._workers:
+            worker.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers)
         self.lost(f"{self.name}: closed")
 
     def _on_event(self, event: str, ident: str, _details: tuple[Any, ...]) -> None:
@@ -114,37 +136,35 @@ class HostSession:
         else:
             self._touched[ident] = None
             if event in REDEFINED or event == "lifecycle":
-                self._wanted[ident] = None
-        self._wake.set()
+                self._want((ident,))
+        self._woken_by_event.set()
 
-    def _want(self, uuids: Any) -> None:
+    def _want(self, uuids: Iterable[str]) -> None:
         self._wanted.update(dict.fromkeys(uuids))
-        self._wake.set()
+        self._woken_for_details.set()
 
-    async def _work(self) -> None:
-        """Read what events touched, then details batch by batch; sleeps where there is nothing to do."""
+    async def _work(self, wake: asyncio.Event, step: Callable[[], Awaitable[bool]]) -> None:
+        """Take one step after the other while there is something to do; sleeps where there is nothing."""
         while not self._ended:
-            await self._wake.wait()
-            self._wake.clear()
+            await wake.wait()
+            wake.clear()
             try:
-                while not self._ended and (self._touched or self._wanted):
-                    await self._read_touched()
-                    await self._read_details()
+                while not self._ended and await step():
+                    pass
             except Unreachable as error:
                 self.lost(error.message)
                 return
             except BackendError:
-                continue
+                wake.set()
 
-    async def _read_touched(self) -> None:
+    async def _read_touched(self) -> bool:
+        """Read anew what events touched. False where there was nothing."""
         touched, self._touched = list(self._touched), {}
-        if not touched:
-            return
         uuids = [item for item in touched if ":" not in item]
         if len(touched) > len(uuids):
             await self._read_containers()
         if not uuids:
-            return
+            return bool(touched)
         found = await self.client.call(lambda conn: {uuid: picture.one_quick(conn, uuid) for uuid in uuids})
         for uuid, item in found.items():
             before = self._quick.get(uuid)
@@ -152,6 +172,7 @@ class HostSession:
             if item is not None and item.state == 1 and (before is None or before.state != 1) and self.guests:
                 self._later(uuid)
         self._tell(uuids)
+        return True
 
     async def _read_containers(self) -> None:
         name, parent = self.name, self.parent
@@ -159,21 +180,28 @@ class HostSession:
         objects += await self.client.call(lambda conn: picture.networks(conn, name, parent))
         self._send(Changed(tuple(translate.with_origin(item, Origin.EVENT) for item in objects)))
 
-    async def _read_details(self) -> None:
+    async def _read_details(self) -> bool:
+        """Read the next batch of details. False where there was nothing."""
         batch = list(self._wanted)[:BATCH]
         for uuid in batch:
             del self._wanted[uuid]
         if batch:
             guests = self.guests
-            found = await self.client.call(lambda conn: picture.some_details(conn, batch, guests))
+            found = await self.client.call(lambda conn: picture.some_details(conn, batch, guests), deadline=DETAILS_S)
             changed = [uuid for uuid, item in found.items() if self._details.get(uuid) != item]
             self._details.update(found)
             self._tell(changed)
+        return bool(batch)
 
     def _later(self, uuid: str) -> None:
-        timer = asyncio.get_running_loop().call_later(ADDRESS_AFTER_S, self._want, (uuid,))
-        self._timers = {item for item in self._timers if not item.cancelled() and item.when() > timer.when() - 60}
-        self._timers.add(timer)
+        """Look again for the addresses of a guest that has just started."""
+
+        def look() -> None:
+            del self._timers[uuid]
+            self._want((uuid,))
+
+        if uuid not in self._timers:
+            self._timers[uuid] = asyncio.get_running_loop().call_later(ADDRESS_AFTER_S, look)
 
     def _store(self, uuid: str, item: Quick | None) -> None:
         if item is None:

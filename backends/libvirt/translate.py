@@ -25,7 +25,9 @@ from backends.model import (
 
 GROUP = "group"
 MIGRATION = "causeway:migration"
-PRIVATE = frozenset({GROUP, MIGRATION})
+AUTOSTART = "causeway:autostart"
+"""Noted on a VM that was moved here until it is adopted: a copy that nobody adopted never starts by itself."""
+PRIVATE = frozenset({GROUP, MIGRATION, AUTOSTART})
 
 STATES = {
     0: (PowerState.UNKNOWN, "no state"),
@@ -139,13 +141,12 @@ def vm(connection: str, parent: Ref, item: Quick, details: Details | None, origi
     )
 
 
-def details(xml: str, addresses: tuple[str, ...] = ()) -> Details:
+def details(xml: str) -> Details:
     domain = Domain.parse(xml)
     kept = domain.metadata
     return Details(
         disks=disks(domain),
         nics=tuple(Nic(mac=n.mac, model=n.model, network=n.network, kind=n.type) for n in domain.nics),
-        addresses=addresses,
         tags=tuple(sorted((name, value) for name, value in kept.items() if name not in PRIVATE)),
         group=kept.get(GROUP, ""),
         os=domain.os,
