@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from widgets import format as fmt
 from widgets import theme
-from widgets.parts import Pill, Sign, label, set_symbol
+from widgets.parts import Pill, Sign, label, set_symbol, set_words
 
 if TYPE_CHECKING:
     from widgets.window import Window
@@ -77,10 +77,11 @@ class TopBar(QWidget):
         theme.on_change(self.show_theme)
 
     def _flat(self, text: str, symbol: str, run: object) -> QPushButton:
-        made = QPushButton(text, self)
+        made = QPushButton(self)
         made.setObjectName("flat")
-        made.setAccessibleName(text)
         set_symbol(made, symbol, "muted")
+        if text:
+            set_words(made, text)
         made.clicked.connect(lambda: run())  # type: ignore[operator]
         return made
 

@@ -164,7 +164,7 @@ def _vm(window: Window) -> list[Command]:
             why_not=need(Capability.TAG), run=lambda: verbs.tag(selected()),
         ),
         Command(
-            id="vm.autostart", text="Start with its host, or not", icon="circle-power", menu="vm", part=3,
+            id="vm.autostart", text="Start with its host: on or off", icon="circle-power", menu="vm", part=3,
             why_not=need(Capability.AUTOSTART, one=True), run=lambda: verbs.autostart(selected()[0]),
         ),
         Command(
@@ -206,11 +206,11 @@ def _site(window: Window) -> list[Command]:
             why_not=need, run=lambda: services.connections.retry(name()),
         ),
         Command(
-            id="site.read-only", text="Read-only, or not", icon="lock", menu="site", part=1,
+            id="site.read-only", text="Read-only: on or off", icon="lock", menu="site", part=1,
             why_not=need, run=lambda: verbs.toggle_read_only(name()),
         ),
         Command(
-            id="site.production", text="Mark as production, or not", icon="shield", menu="site", part=1,
+            id="site.production", text="Production mark: on or off", icon="shield", menu="site", part=1,
             why_not=need, run=lambda: verbs.toggle_production(name()),
         ),
         Command(

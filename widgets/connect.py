@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
-    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -24,7 +23,7 @@ from backends.driver import Option
 from backends.model import Finding, Level
 from widgets.background import words
 from widgets.details.page import Banner
-from widgets.parts import Combo, button, clear, label, scrolled, tool
+from widgets.parts import Check, Combo, button, clear, fit, label, scrolled, tool
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Field(QWidget):
     def _input(self, changed: Callable[[], None]) -> QWidget:
         option = self.option
         if option.kind == "bool":
-            box = QCheckBox(option.label, self)
+            box = Check(option.label, self)
             box.toggled.connect(lambda _: changed())
             self._read = lambda: "true" if box.isChecked() else "false"
             self._write = lambda text: box.setChecked(text.lower() in ("1", "true", "yes", "on"))
@@ -132,7 +131,7 @@ class ConnectDialog(Prompt):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__("Add a connection", window)
-        self.resize(560, 660)
+        fit(self, 560, 600)
         self._window, self._connections = window, window.services.connections
         self._section, self._wanted, self._given = section, kind, dict(settings or {})
         self.fields: dict[str, Field] = {}
@@ -155,7 +154,7 @@ class ConnectDialog(Prompt):
         self.body.addLayout(self._found)
         inner = QWidget()
         self._column = QVBoxLayout(inner)
-        self._column.setContentsMargins(0, 0, 8, 0)
+        self._column.setContentsMargins(0, 0, 0, 0)
         self._form, self._more = QVBoxLayout(), QWidget()
         self._advanced = QVBoxLayout(self._more)
         self._advanced.setContentsMargins(0, 0, 0, 0)
@@ -170,8 +169,8 @@ class ConnectDialog(Prompt):
         area.setObjectName("plain")
         inner.setObjectName("plain")
         self.body.addWidget(area, 1)
-        self.read_only = QCheckBox("Read-only: look, change nothing", self)
-        self.production = QCheckBox("Production: marked in red, deleting asks for the name", self)
+        self.read_only = Check("Read-only: look, change nothing", self)
+        self.production = Check("Production: marked in red, stopping and deleting ask for the name", self)
         self.body.addWidget(self.read_only)
         self.body.addWidget(self.production)
         self.result = Banner(self)

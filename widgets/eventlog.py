@@ -98,7 +98,7 @@ class LineView(QWidget):
         self._table.verticalHeader().hide()
         self._table.verticalHeader().setDefaultSectionSize(26)
         self._table.horizontalHeader().hide()
-        self._table.setColumnWidth(0, 112)
+        self._table.setColumnWidth(0, 120)
         self._table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self._table.activated.connect(self._activate)
         note = label(empty, "empty", self)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from widgets.connect import discovered
 from widgets.details.page import Banner
-from widgets.parts import Sign, button, label
+from widgets.parts import Sign, button, fit, label
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class FirstRun(Prompt):
 
     def __init__(self, window: Window) -> None:
         super().__init__("Welcome to Causeway", window)
-        self.resize(640, 480)
+        fit(self, 640, 400)
         self._window = window
         self.body.addWidget(label("Every VM, wherever it runs, in one tree. Begin with what you have:", "muted", self))
         self._found = QVBoxLayout()

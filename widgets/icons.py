@@ -70,7 +70,8 @@ def _icon(name: str, colour: str, faint: str) -> QIcon:
     made = QIcon()
     for px in SIZES:
         for ratio in (1.0, 2.0):
-            made.addPixmap(_pixmap(name, colour, px, ratio))
+            for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):
+                made.addPixmap(_pixmap(name, colour, px, ratio), mode)
             made.addPixmap(_pixmap(name, faint, px, ratio), QIcon.Mode.Disabled)
     return made
 

@@ -58,11 +58,12 @@ class SiteCard(Card):
         count = self._window.tally.site(site.name)
         self._sign.show_as(SECTION_ICON.get(site.section, "server"), "text")
         self._state.show_as(WORD.get(word, word), ROLE.get(word, "muted"))
-        self._mark.show_as("production" if site.production else "read-only" if site.read_only else "", "muted")
+        mark = "production" if site.production else "read-only" if site.read_only else ""
+        self._mark.show_as(mark, "bad" if site.production else "muted")
         self._mark.setVisible(bool(self._mark.text()))
         self._count.setText(fmt.counted(count.vms, "VM"))
-        states = [f"{fmt.count(number)} {state}" for state, number in sorted(count.states.items()) if number]
-        self._rest.setText("  ".join(states))
+        states = sorted(count.states.items(), key=lambda item: -item[1])
+        self._rest.setText(", ".join(f"{fmt.count(number)} {state}" for state, number in states if number))
         self._note.setText(site.error or f"{site.title}, {site.uri}")
         self.setAccessibleName(f"{site.name}, {WORD.get(word, word)}, {self._count.text()}, {self._rest.text()}")
 

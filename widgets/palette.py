@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WIDTH, ROW, ROWS = 620, 34, 11
 MOST = 60
+KIND_WORDS = {Kind.VM: "VM", Kind.HOST: "host", Kind.ZONE: "zone"}
 OPENABLE = {Kind.VM: "monitor", Kind.HOST: "server", Kind.ZONE: "map-pin"}
 
 
@@ -203,7 +204,7 @@ class Palette(QFrame):
                     item.name,
                     OPENABLE[item.ref.kind],
                     self._opening(item.ref),
-                    f"{item.ref.kind} on {item.ref.connection}",
+                    f"{KIND_WORDS[item.ref.kind]} on {item.ref.connection}",
                 )
                 for item in items
                 if item is not None and item.ref.kind in OPENABLE

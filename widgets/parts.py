@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFrame,
     QGridLayout,
@@ -16,6 +17,9 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QStyleOptionButton,
+    QStylePainter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -35,6 +39,10 @@ STATE_ROLE = {
     PowerState.MIGRATING: "accent",
 }
 """The role of a state's pill; what is not here is muted."""
+
+
+FRAME = QSize(8, 44)
+"""What a window manager may put around a window; it is known only after the first show."""
 
 
 def label(text: str = "", name: str = "", parent: QWidget | None = None, *, copy: bool = False) -> QLabel:
@@ -85,6 +93,12 @@ def set_words(made: QPushButton, text: str) -> None:
     made.setAccessibleName(text.rstrip("…"))
 
 
+def fit(made: QWidget, width: int, height: int) -> None:
+    """Size a window, but never beyond its screen: a frame of the window manager has room too."""
+    room = made.screen().availableSize()
+    made.resize(min(width, room.width() - FRAME.width()), min(height, room.height() - FRAME.height()))
+
+
 def clear(layout: QLayout) -> None:
     """Take everything out of a layout."""
     while (item := layout.takeAt(0)) is not None:
@@ -125,6 +139,32 @@ class Combo(QComboBox):
         painter = QPainter(self)
         arrow = pixmap("chevron-down", "muted", 14, self.devicePixelRatioF())
         painter.drawPixmap(self.width() - 22, (self.height() - 14) // 2, arrow)
+
+
+class Check(QCheckBox):
+    """A box to tick whose edge is seen in both themes, with the focus on its edge."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        painter = QStylePainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        place = self.style().subElementRect(QStyle.SubElement.SE_CheckBoxIndicator, option, self)
+        on, lit = self.isChecked(), self.hasFocus() or self.underMouse()
+        edge = "line" if not self.isEnabled() else "accent" if on or lit else "muted"
+        painter.setPen(QPen(theme.colour(edge), 2 if self.hasFocus() and not on else 1))
+        painter.setBrush(theme.colour("accent" if on and self.isEnabled() else "pane"))
+        painter.drawRoundedRect(QRectF(place).adjusted(1, 1, -1, -1), 4, 4)
+        if on:
+            tick = pixmap("check", "on_accent" if self.isEnabled() else "muted", 12, self.devicePixelRatioF())
+            painter.drawPixmap(place.center().x() - 5, place.center().y() - 5, tick)
+        words = QStyleOptionButton(option)
+        words.rect = self.style().subElementRect(QStyle.SubElement.SE_CheckBoxContents, option, self)
+        painter.drawControl(QStyle.ControlElement.CE_CheckBoxLabel, words)
+        if on and self.hasFocus():
+            painter.setPen(QPen(theme.colour("link"), 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRoundedRect(QRectF(place).adjusted(-1, -1, 1, 1), 6, 6)
 
 
 class Sign(QLabel):

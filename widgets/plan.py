@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtWidgets import (
-    QCheckBox,
     QDialog,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -23,13 +23,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.migration.plan import Mapping, Mode, Path
+from app.migration.plan import Mapping, Mode, Path, Verdict
 from backends.model import Finding, Kind, Level, LiveOptions, Ref
 from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
 from widgets.icons import icon
-from widgets.parts import Card, Combo, Facts, Sign, button, clear, label, scrolled, set_words
+from widgets.parts import Card, Check, Combo, Facts, Sign, button, clear, fit, label, scrolled, set_words
 
 if TYPE_CHECKING:
     from app.migration import Planned
@@ -105,7 +105,7 @@ class PlanDialog(QDialog):
     def __init__(self, window: Window, refs: Sequence[Ref], to: Ref | None, *, copy: bool = False) -> None:
         super().__init__(window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.resize(900, 640)
+        fit(self, 900, 640)
         self._window, self._services = window, window.services
         self.choices = [Choice(ref) for ref in refs]
         self._filling = False
@@ -133,6 +133,7 @@ class PlanDialog(QDialog):
         self.list = QListWidget(self)
         self.list.setAccessibleName("VMs to move")
         self.list.setFixedWidth(190)
+        self.list.setIconSize(QSize(16, 16))
         self.list.setVisible(len(refs) > 1)
         for choice in self.choices:
             self.list.addItem(QListWidgetItem(self._name(choice.ref)))
@@ -164,7 +165,7 @@ class PlanDialog(QDialog):
         self.to.fill([("choose a target", None), *self._targets(to)], to)
         self.to.currentIndexChanged.connect(lambda _: self._retarget())
         row.addWidget(self.to, 1)
-        self.copy = QCheckBox("Copy: the original stays", self)
+        self.copy = Check("Copy: the original stays", self)
         self.copy.setChecked(copy)
         self.copy.toggled.connect(lambda _: self._retarget())
         row.addWidget(self.copy)
@@ -191,11 +192,14 @@ class PlanDialog(QDialog):
     def _left(self) -> QWidget:
         inner = QWidget()
         column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 6, 0)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
         findings, steps = Card("Findings"), Card("What will happen")
         self._findings = QVBoxLayout()
         findings.body.addLayout(self._findings)
-        self._steps = QVBoxLayout()
+        self._steps = QGridLayout()
+        self._steps.setColumnStretch(1, 1)
+        self._steps.setHorizontalSpacing(8)
         steps.body.addLayout(self._steps)
         column.addWidget(findings)
         column.addWidget(steps)
@@ -205,7 +209,8 @@ class PlanDialog(QDialog):
     def _right(self) -> QWidget:
         inner = QWidget()
         column = QVBoxLayout(inner)
-        column.setContentsMargins(6, 0, 0, 0)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
         forecast, options = Card("Forecast"), Card("Choices")
         self.forecast = Facts(right=(1,))
         forecast.body.addWidget(self.forecast)
@@ -238,7 +243,7 @@ class PlanDialog(QDialog):
         inner = QWidget()
         column = QVBoxLayout(inner)
         column.setContentsMargins(0, 4, 0, 0)
-        self.boxes: dict[str, QCheckBox] = {}
+        self.boxes: dict[str, Check] = {}
         for name, text, tip in (
             ("tls", "Encrypt what crosses the network (TLS)", "needs certificates on both hosts"),
             ("peer_to_peer", "Let the hosts talk to each other", "peer-to-peer"),
@@ -246,7 +251,7 @@ class PlanDialog(QDialog):
             ("post_copy", "Switch first, fetch memory after", "post-copy: surely ends, but a loss then stops the VM"),
             ("auto_converge", "Slow the guest down if it never ends", "auto-converge"),
         ):
-            box = QCheckBox(text, inner)
+            box = Check(text, inner)
             box.setToolTip(tip)
             box.clicked.connect(lambda _: self._chosen())
             column.addWidget(box)
@@ -386,7 +391,7 @@ class PlanDialog(QDialog):
         if choice.error:
             self.verdict.say(choice.error, "bad")
         elif choice.planned is not None:
-            self.verdict.say(choice.planned.verdict.text, ROLES[choice.planned.verdict.colour])
+            self.verdict.say(verdict_text(choice.planned.verdict), ROLES[choice.planned.verdict.colour])
             self._fill(choice.planned)
         elif not asking:
             self.verdict.say("")
@@ -400,7 +405,8 @@ class PlanDialog(QDialog):
         set_words(self.go, f"{verb} {allowed} of {len(self.choices)}" if few else verb)
         self.go.setEnabled(allowed > 0)
         reasons = [choice.reason for choice in self.choices if choice.reason]
-        self._why.setText(reasons[0] if reasons else "")
+        # With one VM the line above says it already.
+        self._why.setText(reasons[0] if reasons and (self.target() is None or len(self.choices) > 1) else "")
         self.go.setToolTip(reasons[0] if reasons and not allowed else "")
 
     def _fill(self, planned: Planned) -> None:
@@ -412,9 +418,11 @@ class PlanDialog(QDialog):
             self._findings.addWidget(label("nothing stands against it", "muted"))
         clear(self._steps)
         for number, step in enumerate(planned.steps, 1):
-            line = label(f"{number}.  {step}", "", copy=True)
+            line = label(step, "", copy=True)
             line.setWordWrap(True)
-            self._steps.addWidget(line)
+            place = label(f"{number}.", "muted")
+            self._steps.addWidget(place, number, 0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight)
+            self._steps.addWidget(line, number, 1)
         plan, forecast = planned.plan, planned.plan.forecast
         self.forecast.show_rows(
             [
@@ -471,6 +479,15 @@ class PlanDialog(QDialog):
     def _place(self, ref: Ref) -> str:
         name = self._name(ref)
         return name if name == ref.connection else f"{ref.connection} / {name}"
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """What is said across the plan; an amber one names what to look at first."""
+    if verdict.colour != "amber":
+        return verdict.text
+    amber = [finding.message for finding in verdict.findings if finding.level == Level.AMBER]
+    more = f" (and {len(amber) - 1} more below)" if len(amber) > 1 else ""
+    return f"{verdict.text}. Look first: {amber[0]}{more}" if amber else verdict.text
 
 
 def _original(planned: Planned) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QCompleter, QDialog, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCompleter, QDialog, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
-from widgets.parts import Sign, button, label
+from widgets.parts import Check, Sign, button, label
 
 NAMED = 12
 """Objects that a confirmation names; the rest is counted."""
@@ -113,7 +113,7 @@ class Confirm(Prompt):
         note = label(text, "muted", self)
         note.setWordWrap(True)
         self.body.addWidget(note)
-        self.box = QCheckBox(option, self)
+        self.box = Check(option, self)
         self.box.setVisible(bool(option))
         self.box.setToolTip(option_note)
         self.body.addWidget(self.box)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QRect, QStringListModel, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QCompleter, QFrame, QHBoxLayout, QLabel, QLineEdit, QToolButton, QWidget
 
@@ -85,6 +85,7 @@ class SearchBox(QFrame):
         self._completer = QCompleter(self._offers, self)
         self._completer.setCompletionMode(QCompleter.CompletionMode.UnfilteredPopupCompletion)
         self._completer.activated.connect(self._on_chosen)
+        self._completer.popup().setObjectName("offers")
         self._completer.setWidget(self.edit)
         self.edit.textEdited.connect(self._on_edited)
         self.edit.installEventFilter(self)
@@ -154,7 +155,7 @@ class SearchBox(QFrame):
     def _offer(self) -> None:
         self._offers.setStringList(self._search.complete(self.edit.text()))
         if self._offers.rowCount():
-            self._completer.complete()
+            self._completer.complete(QRect(-6, 0, 260, self.edit.height() + 12))
         else:
             self._completer.popup().hide()
 

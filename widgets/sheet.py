@@ -45,6 +45,8 @@ def sheet(t: Tokens) -> str:
 #warnText {{ color: {t.warn}; }}
 #badText {{ color: {t.bad}; }}
 #okText {{ color: {t.ok}; }}
+#meter::chunk {{ background: {t.accent}; border-radius: 4px; }}
+#meter[over="true"]::chunk {{ background: {t.warn}; }}
 #rule {{ background: {t.line}; border: none; }}
 #taskRow {{ background: {t.pane}; border: none; border-bottom: 1px solid {t.line}; }}
 #dock #page, #dock #pageBody {{ background: {t.pane}; }}
@@ -54,8 +56,10 @@ def sheet(t: Tokens) -> str:
 #dockTab:hover {{ background: {t.pane2}; }}
 #dockTab:focus {{ border: 1px solid {t.accent}; }}
 #log, #code {{ font-family: "JetBrains Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 12px; }}
+#code[quiet="true"] {{ border: none; padding: 0; }}
 #log {{ background: {t.background}; border: none; border-top: 1px solid {t.line}; border-radius: 0; }}
 #toast {{ background: {t.pane}; border: 1px solid {t.line}; border-radius: 8px; }}
+#toast QLabel {{ background: transparent; }}
 {edges}
 #danger {{ background: {t.bad}; border-color: {t.bad}; color: {t.pane}; }}
 #danger:disabled {{ background: {t.pane2}; border-color: {t.line}; color: {t.muted}; }}

@@ -248,6 +248,7 @@ QMenu::separator {{ height: 1px; background: {t.line}; margin: 4px 6px; }}
 QAbstractItemView {{ background: {t.pane}; color: {t.text}; border: none; outline: none;
     selection-background-color: {t.accent_bg}; selection-color: {t.text}; }}
 QListView::item {{ padding: 4px 8px; }}
+#offers {{ border: 1px solid {t.line}; padding: 3px; }}
 QHeaderView::section {{ background: {t.pane}; color: {t.muted}; border: none; border-bottom: 1px solid {t.line};
     padding: 4px 8px; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}
@@ -263,5 +264,7 @@ QSplitter::handle:horizontal {{ width: 1px; }}
 QSplitter::handle:vertical {{ height: 1px; }}
 QProgressBar {{ background: {t.pane2}; border: none; border-radius: 4px; text-align: center; color: {t.text}; }}
 QProgressBar::chunk {{ background: {t.accent_bg}; border-radius: 4px; }}
+QAbstractScrollArea::corner {{ background: transparent; border: none; }}
+QTableView::item {{ padding: 0 8px; }}
 QCheckBox, QRadioButton {{ spacing: 8px; }}
 """

@@ -62,12 +62,12 @@ class Toast(QFrame):
 
 
 class Toasts(QObject):
-    """Stacks the messages over the window's bottom right corner, above `bottom` pixels of status bar."""
+    """Stacks the messages at the window's right side; the lowest stands on `floor()`, in pixels from the top."""
 
-    def __init__(self, window: QWidget, bottom: int = 32) -> None:
+    def __init__(self, window: QWidget, floor: Callable[[], int]) -> None:
         super().__init__(window)
         self._window = window
-        self._bottom = bottom
+        self._floor = floor
         self._shown: list[Toast] = []
         window.installEventFilter(self)
 
@@ -94,9 +94,9 @@ class Toasts(QObject):
             self._place()
 
     def _place(self) -> None:
-        y = self._window.height() - self._bottom - MARGIN
+        y = self._floor() - MARGIN
         for toast in reversed(self._shown):
-            height = max(toast.heightForWidth(WIDTH), toast.sizeHint().height())
+            height = toast.heightForWidth(WIDTH)
             toast.setGeometry(self._window.width() - WIDTH - MARGIN, y - height, WIDTH, height)
             y -= height + 8
 

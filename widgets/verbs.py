@@ -66,9 +66,11 @@ class Verbs:
     def delete(self, refs: Sequence[Ref]) -> None:
         able_refs = able(self._services, refs, Capability.DELETE)
         running = [vm for ref in able_refs if (vm := self._services.inventory.vm(ref)) and vm.state == "running"]
-        text = "Their definition goes." if len(able_refs) > 1 else "Its definition goes."
+        one = len(able_refs) == 1
+        text = "Its definition goes." if one else "Their definitions go."
         if running:
-            text += f" {fmt.counted(len(running), 'VM')} of them would be forced off."
+            text += " It runs: it" if one else f" {len(running)} of them run: they"
+            text += " would be forced off."
         Confirm(
             f"Delete {self.subject(able_refs)}?",
             self.names(able_refs),

@@ -27,6 +27,7 @@ from widgets.eventlog import Line
 from widgets.icons import icon
 from widgets.overview import OverviewPage
 from widgets.palette import Palette
+from widgets.parts import fit
 from widgets.searchbox import SearchBox
 from widgets.sheet import sheet
 from widgets.tabs import Tabs
@@ -60,10 +61,9 @@ class Window(QMainWindow):
         self.services = services
         self.setWindowTitle("Causeway")
         self.setWindowIcon(icon("waypoints", "accent"))
-        room = self.screen().availableSize()
-        self.resize(min(1440, room.width()), min(900, room.height()))
+        fit(self, 1440, 900)
         self.setMinimumSize(760, 480)
-        self.toasts = Toasts(self)
+        self.toasts = Toasts(self, self._floor)
         self.background = Background(lambda text, cure: self.complain(text, cure))
         self.verbs = Verbs(services, self)
         self.tally = Tally(services.inventory)
@@ -428,6 +428,11 @@ class Window(QMainWindow):
     def _name(self, ref: Ref) -> str:
         item = self.services.inventory.get(ref)
         return item.name if item is not None else ref.id
+
+    def _floor(self) -> int:
+        """Where messages end: above the lower pane, whose buttons they must not cover."""
+        below = self.dock if self.dock.isVisible() and self.dock.height() < self.height() // 2 else self.status
+        return below.mapTo(self, QPoint(0, 0)).y()
 
     def _restyle(self) -> None:
         self.setStyleSheet(sheet(theme.tokens()))

@@ -13,7 +13,7 @@ from backends.driver import Capability, Describes, Edits
 from backends.errors import Unsupported
 from backends.model import Ref
 from widgets import theme
-from widgets.parts import Card, button, label
+from widgets.parts import Card, button, fit, label
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class DefinitionCard(Card):
         self._ref: Ref | None = None
         self._asked = False
         self._text = code(True, "Definition")
-        self._text.setMinimumHeight(120)
-        self._text.setFrameShape(QPlainTextEdit.Shape.NoFrame)
+        self._text.setFixedHeight(160)
+        self._text.setProperty("quiet", True)
         self._colours = XmlColours(self._text.document())
         theme.on_change(self._colours.rehighlight)
         self._note = label("", "muted", self)
@@ -140,7 +140,7 @@ class DefinitionEditor(Prompt):
 
     def __init__(self, window: Window, ref: Ref, name: str) -> None:
         super().__init__(f"Definition of {name}", window)
-        self.resize(820, 620)
+        fit(self, 820, 620)
         self._window, self._ref, self._name, self._old = window, ref, name, ""
         self.text = code(False, "Definition to edit")
         self.diff = code(True, "Difference")

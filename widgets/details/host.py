@@ -29,6 +29,7 @@ class Meter(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 2, 0, 2)
         self._bar = QProgressBar(self)
+        self._bar.setObjectName("meter")
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
         self._bar.setRange(0, 1000)
@@ -43,7 +44,11 @@ class Meter(QWidget):
 
     def show_share(self, share: float, words: str) -> None:
         self._bar.setValue(round(1000 * min(1.0, share)))
-        self._words.setText(words)
+        self._words.setText(f"{words}, {share:.1f} times" if share > 1 else words)
+        if self._bar.property("over") != (share > 1):
+            self._bar.setProperty("over", share > 1)
+            self._bar.style().unpolish(self._bar)
+            self._bar.style().polish(self._bar)
 
 
 class HostPage(Page):

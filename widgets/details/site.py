@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QCheckBox
-
 from app.inventory import Delta
 from backends.driver import Capability
 from backends.model import Host, PowerState, Vm, Zone, now
 from widgets import format as fmt
 from widgets.details.page import CardRow, Page, site_ref
 from widgets.details.table import VmTable
-from widgets.parts import Card, Facts, button, label
+from widgets.parts import Card, Check, Facts, button, label
 
 if TYPE_CHECKING:
     from app.connections import Connection
     from widgets.window import Window
 
 ROLE = {"ready": "ok", "connecting": "accent", "retrying": "warn", "auth-needed": "bad", "failed": "bad"}
+ABLE = {
+    Capability.OFF: "force off",
+    Capability.SAVE: "save to disk",
+    Capability.SHUTDOWN: "shut down",
+    Capability.METER: "live meters",
+    Capability.MOVE_LIVE: "move live",
+    Capability.EXPORT: "send disks",
+    Capability.IMPORT: "take in VMs",
+    Capability.DESCRIBE: "show the definition",
+    Capability.EDIT: "edit the definition",
+    Capability.AUTOSTART: "start with the host",
+    Capability.WATCH: "tell changes by event",
+    Capability.STORAGE: "list storage",
+}
+"""Capabilities in words, where their own name does not say it."""
 WORD = {"ready": "live", "retrying": "offline", "auth-needed": "sign-in needed"}
 DIRECT_SHOWN = 500
 
@@ -34,8 +47,8 @@ class SitePage(Page):
         self.head.addWidget(self._retry)
         self.head.addWidget(self._forget)
         use, state, can = Card("Use"), Card("Connection"), Card("What it can do")
-        self.read_only = QCheckBox("Read-only: nothing can be changed here")
-        self.production = QCheckBox("Production: deleting asks for the name")
+        self.read_only = Check("Read-only: nothing can be changed here")
+        self.production = Check("Production: stopping and deleting ask for the name")
         self.read_only.clicked.connect(lambda: window.verbs.toggle_read_only(name))
         self.production.clicked.connect(lambda: window.verbs.toggle_production(name))
         use.body.addWidget(self.read_only)
@@ -78,6 +91,7 @@ class SitePage(Page):
         self.state.show_as(WORD.get(word, word), ROLE.get(word, "muted"))
         marks = ("production" if site.production else "", "read-only" if site.read_only else "")
         self.show_pills([mark for mark in marks if mark])
+        self.pills[0].show_as(self.pills[0].text(), "bad" if site.production else "muted")
         count = self.window_.tally.site(site.name)
         running = f"{fmt.count(count.running)} running"
         self.show_facts([site.title, fmt.counted(count.vms, "VM"), running, site.uri])
@@ -85,8 +99,8 @@ class SitePage(Page):
         self.read_only.setChecked(site.read_only)
         self.production.setChecked(site.production)
         self._facts_table.show_rows(self._facts_rows(site))
-        can = sorted(str(item) for item in site.capabilities)
-        missing = sorted({str(item) for item in Capability} - set(can))
+        can = [ABLE.get(item, str(item)) for item in Capability if item in site.capabilities]
+        missing = [ABLE.get(item, str(item)) for item in Capability if item not in site.capabilities]
         self._can.setText(", ".join(can) or "nothing while it is not connected")
         self._cannot.setText(f"not: {', '.join(missing)}" if can and missing else "")
         self._show_places()
@@ -105,11 +119,11 @@ class SitePage(Page):
             text += f". Next try in {fmt.duration(round(seconds))}" if seconds >= 1 else ". Trying again"
         self.banner.say(f"{text}. {site.cure}" if site.cure else text, "bad" if ROLE.get(word) == "bad" else "warn")
 
-    @staticmethod
-    def _facts_rows(site: Connection) -> list[tuple[str, ...]]:
+    def _facts_rows(self, site: Connection) -> list[tuple[str, ...]]:
         rows = [("Kind", site.title), ("Address", site.uri), ("State since", fmt.age(site.since))]
         rows.append(("Last answer", fmt.age(site.last_seen)))
-        rows += [(key, value) for key, value in sorted(site.settings.items()) if value]
+        names = {option.name: option.label for option in self.services.connections.options(site.kind)}
+        rows += [(names.get(key, key), value) for key, value in sorted(site.settings.items()) if value != site.uri]
         return [(name, value) for name, value in rows if value]
 
     def _show_places(self) -> None:

@@ -17,7 +17,7 @@ from widgets.commands import POWER_WORDS, power_reason, site_reason
 from widgets.details.charts import Ring, meter_charts
 from widgets.details.definition import DefinitionCard
 from widgets.details.page import CardRow, Page, freshness
-from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol, set_words, tool
+from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol, set_words
 
 if TYPE_CHECKING:
     from widgets.window import Window
@@ -50,17 +50,15 @@ class VmPage(Page):
         self.devices = Facts(("Device", "Where", "Size", "Used"), right=(2, 3))
         self.identity = Facts()
         self.definition = DefinitionCard(window)
-        disks, facts = Card("Disks and network"), Card("Facts")
-        disks.body.addWidget(self.devices)
-        disks.body.addStretch(1)
-        facts.body.addWidget(self.identity)
-        facts.body.addLayout(self._copy_row())
-        facts.body.addStretch(1)
-        self.body.addWidget(CardRow([(disks, 10), (facts, 8), (self.definition, 8)]))
-        news = Card("Events and tasks")
         self.news = Facts()
-        news.body.addWidget(self.news)
-        self.body.addWidget(news)
+        disks, facts, news = Card("Disks and network"), Card("Facts"), Card("Events and tasks")
+        for card, table in ((disks, self.devices), (facts, self.identity), (news, self.news)):
+            card.body.addWidget(table)
+        facts.body.addLayout(self._copy_row())
+        for card in (disks, facts, news):
+            card.body.addStretch(1)
+        self.body.addWidget(CardRow([(disks, 10), (facts, 9)]))
+        self.body.addWidget(CardRow([(news, 10), (self.definition, 9)]))
         self.body.addStretch(1)
         if (sample := self.services.inventory.sample(ref)) is not None:
             self.ring.add(sample)
@@ -110,7 +108,9 @@ class VmPage(Page):
     def _buttons(self) -> None:
         self._move = button("Move…", lambda: self.window_.verbs.move([self.ref]), "arrow-right-left")
         self._power = button("Start", self._press_power, "play")
-        self._more = tool("ellipsis", "More actions", self._menu)
+        self._more = button("", self._menu, "ellipsis", "More actions")
+        self._more.setAccessibleName("More actions")
+        self._more.setFixedWidth(42)
         for made in (self._move, self._power, self._more):
             self.head.addWidget(made)
         self._action = PowerAction.START
@@ -229,11 +229,12 @@ class VmPage(Page):
 
     def _show_news(self) -> None:
         lines = [(line.when, line.text) for line in self.window_.events_about(self.ref)]
-        lines += [
-            (task.created, f"{task.title}: {task.error or task.state}")
-            for task in self.services.tasks.all()
-            if task.uid == self.uid or self.ref in (task.ref, task.target)
-        ]
+        told = {text for _, text in lines}
+        for task in self.services.tasks.all():
+            # The end of a task is an event too, unless it was before this start.
+            text = f"{task.title}: {task.error or task.state}"
+            if (task.uid == self.uid or self.ref in (task.ref, task.target)) and text not in told:
+                lines.append((task.ended or task.created, text))
         lines.sort(reverse=True)
         self.news.show_rows(
             [(fmt.clock(when), text) for when, text in lines[:NEWS_SHOWN]], "nothing has happened to it since the start"

@@ -142,7 +142,7 @@ class Tree(QWidget):
         view.painter.renamed.connect(self._services.actions.rename)
         rows.dropped.connect(self._on_dropped)
         rows.settled.connect(self._on_settled)
-        rows.synced.connect(lambda: self._shown_timer.start())
+        rows.synced.connect(self._on_synced)
         self.group_by.chosen.connect(self.set_grouping)
         self.group_by.add.clicked.connect(lambda: self.add_requested.emit(""))
         self.group_by.settings.clicked.connect(self._show_settings)
@@ -269,6 +269,14 @@ class Tree(QWidget):
         elif word == "tag" and name != "no tag":
             tag, _, value = name.partition("=")
             self._services.actions.tag(refs, {tag: value})
+
+    def _on_synced(self) -> None:
+        self._shown_timer.start()
+        looking, rows = bool(self._query.strip() or self._running_only), range(len(self.rows.rows))
+        found = not looking or any(isinstance(self.rows.key(row), Ref) for row in rows)
+        what = f"Nothing matches {self._query.strip()}" if self._query.strip() else "Nothing runs"
+        self.view.nothing = "" if found else f"{what}.\nEsc in the search field shows everything again."
+        self.view.viewport().update()
 
     def _on_settled(self) -> None:
         if not self._wanted or self.view.currentIndex().isValid():

@@ -15,6 +15,8 @@ from PySide6.QtGui import (
     QFocusEvent,
     QKeyEvent,
     QMouseEvent,
+    QPainter,
+    QPaintEvent,
     QResizeEvent,
 )
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
@@ -50,6 +52,8 @@ class View(QTableView):
         self.holding: Holding | None = None
         self.hovered = -1
         self.cut: frozenset[Ref] = frozenset()
+        self.nothing = ""
+        """What is said across the tree where a search finds nothing."""
         self._grip: Grip | None = None
         self._typed, self._typed_at = "", 0.0
         self._kept: tuple[set[int], int | None, int] | None = None
@@ -161,6 +165,14 @@ class View(QTableView):
             self.edit(index)
 
     # what Qt asks for
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if self.nothing:
+            painter = QPainter(self.viewport())
+            painter.setPen(theme.colour("muted"))
+            room = self.viewport().rect().adjusted(24, 0, -24, -self.viewport().height() // 3)
+            painter.drawText(room, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self.nothing)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         row, key = self.currentIndex().row(), event.key()
