@@ -14,6 +14,7 @@ from app.cli import main as cli
 from backends.errors import BackendError
 
 if TYPE_CHECKING:
+    from app.secrets import Prompt
     from app.services import Services
 
 DEMO_VMS = "12"
@@ -75,11 +76,11 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
             return 1
         time.sleep(0.2)
 
-    async def open_services() -> Services:
+    async def open_services(prompt: Prompt) -> Services:
         from app.cli.channel import Desk
         from app.services import Services
 
-        services = await Services.open(home, vault_key_file=vault_key_file)
+        services = await Services.open(home, vault_key_file=vault_key_file, prompt=prompt)
         await owner.serve(Desk(services).handle)
         if demo is not None and services.connections.get("demo") is None:
             await services.connections.add("demo", "demo", {"vms": str(demo)}, {})

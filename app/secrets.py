@@ -108,6 +108,9 @@ class Secrets:
 
     async def all(self, connection: str) -> dict[str, str]:
         """All secrets of a connection by name. Raises AuthNeeded where the vault stays locked."""
+        # A connection without secrets does not wait while somebody is asked for the passphrase.
+        if not (self._local.names(connection) or self._vault.names(connection)):
+            return {}
         async with self._busy:
             found: dict[str, str] = {}
             if self._local.names(connection):
@@ -171,11 +174,16 @@ class Secrets:
         if (not locks or "keyring" in locks) and await self._open_by_keyring(new=not locks):
             return
         if (not locks or "passphrase" in locks) and self._prompt is not None:
-            passphrase = await self._prompt(not locks)
-            if passphrase is not None:
+            for last in (False, False, True):
+                passphrase = await self._prompt(not locks)
+                if passphrase is None:
+                    break
                 remember(passphrase)
-                await self._unlock(passphrase)
-                return
+                try:
+                    return await self._unlock(passphrase)
+                except AuthNeeded:
+                    if last or not locks:
+                        raise
         how = f"It opens with: {', '.join(sorted(locks))}" if locks else "There is no system keyring to keep its key in"
         raise AuthNeeded(f"The vault of secrets is locked. {how}", cure=LOCKED_CURE, field="vault")
 

@@ -17,9 +17,11 @@ from PySide6.QtWidgets import QApplication
 
 from backends.model import Level
 from widgets import theme
+from widgets.passphrase import Asker
 from widgets.window import STATE, Window
 
 if TYPE_CHECKING:
+    from app.secrets import Prompt
     from app.services import Services
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ DRAWN_S = 1.5
 """And then for the last rows and charts to be drawn."""
 
 
-def run(open_services: Callable[[], Awaitable[Services]], screenshot: Path | None) -> int:
+def run(open_services: Callable[[Prompt], Awaitable[Services]], screenshot: Path | None) -> int:
     """Make the application, the loop, the services and the window; end them in reverse order."""
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
@@ -48,12 +50,13 @@ def run(open_services: Callable[[], Awaitable[Services]], screenshot: Path | Non
 
 
 async def _live(
-    open_services: Callable[[], Awaitable[Services]],
+    open_services: Callable[[Prompt], Awaitable[Services]],
     screenshot: Path | None,
     quitting: asyncio.Event,
     loop: asyncio.AbstractEventLoop,
 ) -> int:
-    services = await open_services()
+    asker = Asker()
+    services = await open_services(asker.ask)
     try:
         _use_theme(await services.store.setting(STATE))
         window = Window(services)
@@ -62,6 +65,7 @@ async def _live(
         _on_signals(window)
         await window.load_state()
         window.show()
+        asker.use(window)
         services.on_front = window.to_front
         try:
             if screenshot is not None:

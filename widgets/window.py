@@ -38,6 +38,7 @@ from widgets.verbs import Verbs
 
 if TYPE_CHECKING:
     from app.connections import Connection
+    from app.secrets import Prompt
     from app.services import Services
 
 log = logging.getLogger(__name__)
@@ -509,7 +510,7 @@ class Window(QMainWindow):
         self.status.refresh()
 
 
-def main(open_services: Callable[[], Awaitable[Services]], screenshot: Path | None = None) -> int:
+def main(open_services: Callable[[Prompt], Awaitable[Services]], screenshot: Path | None = None) -> int:
     """Run the window until it is closed. Returns the exit code; with `screenshot` it saves a picture and ends."""
     from widgets.start import run
 
