@@ -130,7 +130,7 @@ class Connections:
     ) -> list[Finding]:
         """Try a connection before it is saved, with a driver of its own. No finding is RED: it works."""
         try:
-            driver_class = registry.load(kind)
+            driver_class = await _imported(kind)
         except Unsupported as error:
             return [replace(as_finding(error), field="kind")]
         found = named(name) + validate(driver_class.options, settings, secrets)
@@ -164,7 +164,7 @@ class Connections:
 
         `local`: its secrets belong to a server that Causeway itself runs on this machine.
         """
-        driver_class = registry.load(kind)
+        driver_class = await _imported(kind)
         if name in self._connections:
             raise Conflict(f"there is a connection {name!r} already", cure="choose another name", field="name")
         for finding in named(name) + validate(driver_class.options, settings, secrets):
@@ -281,7 +281,7 @@ class Connections:
         link.show(connection.name in self._shown)
 
     async def _open_driver(self, connection: Connection) -> Driver:
-        driver_class = registry.load(connection.kind)
+        driver_class = await _imported(connection.kind)
         secrets = await self._secrets.all(connection.name)
         return driver_class(connection.name, Settings(dict(connection.settings), secrets))
 
@@ -393,3 +393,8 @@ def _from_row(row: Mapping[str, Any]) -> Connection:
         production=bool(row.get("production")),
         colour=row.get("colour", ""),
     )
+
+
+async def _imported(kind: str) -> type[Driver]:
+    """The driver of a kind; its library is imported beside the loop, where that can take a second."""
+    return await asyncio.to_thread(registry.load, kind)

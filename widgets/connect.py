@@ -135,6 +135,7 @@ class ConnectDialog(Prompt):
         self._window, self._connections = window, window.services.connections
         self._section, self._wanted, self._given = section, kind, dict(settings or {})
         self.fields: dict[str, Field] = {}
+        self._options: dict[str, tuple[Option, ...]] = {}
         self._busy: asyncio.Task[None] | None = None
         self._named = bool(name)
         top = QHBoxLayout()
@@ -197,8 +198,8 @@ class ConnectDialog(Prompt):
         return settings, secrets
 
     async def _load(self) -> None:
-        """The kinds: asked in a thread, because it imports their libraries."""
-        kinds = await asyncio.to_thread(self._connections.kinds)
+        """The kinds and their options: asked in a thread, because it imports their libraries."""
+        kinds, self._options = await asyncio.to_thread(self._read_kinds)
         self.kind.fill([(use.info.title + (" (not usable here)" if use.why else ""), use.info.kind) for use in kinds])
         for row, use in enumerate(kinds):
             self._grey(row, use)
@@ -208,6 +209,10 @@ class ConnectDialog(Prompt):
         self._choose()
         if not self._given:
             self._offer(await discovered(self._window))
+
+    def _read_kinds(self) -> tuple[list[KindUse], dict[str, tuple[Option, ...]]]:
+        kinds = self._connections.kinds()
+        return kinds, {use.info.kind: self._connections.options(use.info.kind) for use in kinds if not use.why}
 
     def _grey(self, row: int, use: KindUse) -> None:
         """A kind that cannot be used here stays in the list and says why."""
@@ -239,7 +244,7 @@ class ConnectDialog(Prompt):
         clear(self._form)
         clear(self._advanced)
         self.fields = {}
-        for option in self._connections.options(kind):
+        for option in self._options.get(str(kind), ()):
             field = self.fields[option.name] = Field(option, self._touched)
             (self._advanced if option.advanced else self._form).addWidget(field)
             if option.name in self._given:
