@@ -167,13 +167,13 @@ async def move(services: Services, args: Row) -> AsyncIterator[Row]:
 
 
 async def tasks(services: Services, args: Row) -> AsyncIterator[Row]:
-    await services.recovered()
+    await _recovered(services)
     yield _result(data=[shapes.of_task(task) for task in services.tasks.all()])
 
 
 async def undo(services: Services, args: Row) -> AsyncIterator[Row]:
-    await services.recovered()
     await _settled(services, None)
+    await _recovered(services)
     before = services.tasks.get(args["task"])
     if before is None:
         raise Usage(f"there is no task {args['task']!r}", cure="see: causeway tasks")
@@ -267,6 +267,13 @@ async def _planned(services: Services, args: Row) -> Planned:
     mapping = Mapping(networks=tuple(networks), storage=args.get("storage") or "", flavor=args.get("flavor") or "")
     mode = Mode(args["mode"]) if args.get("mode") else None
     return await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping)
+
+
+async def _recovered(services: Services) -> None:
+    """Until what an earlier run left was looked at, as far as the sides answer within the deadline."""
+    await services.recovered()
+    await _settled(services, services.migrations.awaited())
+    await services.migrations.looked()
 
 
 async def _all_of(services: Services, started: list[Task]) -> AsyncIterator[Row]:

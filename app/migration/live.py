@@ -15,7 +15,7 @@ from app.migration.shield import uninterrupted
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, Step
 from app.store import codec
 from app.tasks import TaskState
-from backends.driver import MovesLive, RemovesLeftovers
+from backends.driver import MovesLive, RemovesLeftovers, Rescues
 from backends.errors import BackendError, Conflict, NotFound, OutcomeUnknown, Unsupported
 from backends.model import PowerAction, PowerState, Progress, Ref, Vm
 
@@ -114,7 +114,7 @@ async def settled(move: Move, error: BaseException | None) -> Result:
         raise error or Conflict("the move was interrupted; the VM is where it was", cure="try again")
     if here is not None and here.state == PowerState.PAUSED and there is None:
         move.note(f"{name} was left paused on {plan.vm.connection} and is not on {plan.to.connection}: resuming it")
-        await power(move.source, here.ref, PowerAction.RESUME)
+        await _resume(move, here)
         raise error or Conflict("the move was interrupted; the VM was resumed where it was", cure="try again")
     if here is not None and here.state in AT_REST and there is None:
         text = f"{name} is off on {plan.vm.connection} and not on {plan.to.connection}: its host failed meanwhile"
@@ -122,6 +122,16 @@ async def settled(move: Move, error: BaseException | None) -> Result:
     move.task.state = TaskState.UNKNOWN
     states = f"{here.state if here else 'not there'} on {plan.vm.connection}, {there.state if there else 'not there'}"
     raise OutcomeUnknown(f"{name} is {states} on {plan.to.connection}: nothing was touched", cure="look at both sides")
+
+
+async def _resume(move: Move, here: Vm) -> None:
+    """Let the source go on; a platform that can tells once more that the target does not have it."""
+    driver = move.source
+    if not isinstance(driver, Rescues):
+        await power(driver, here.ref, PowerAction.RESUME)
+    elif not await driver.rescue(here.ref, move.target):
+        move.task.state = TaskState.UNKNOWN
+        raise OutcomeUnknown(f"{here.name} came up on {move.plan.to.connection} meanwhile: nothing was touched")
 
 
 async def confirm(move: Move) -> Result:
@@ -170,8 +180,8 @@ async def identity(move: Move) -> Result:
 
 
 def _moves(plan: Plan) -> str:
-    what = "memory" if plan.path == Path.NONE else "memory and disks"
-    return f"Move {_name(plan)} while it runs: {what} go from {plan.vm.connection} to {plan.to.connection}"
+    what = "memory goes" if plan.path == Path.NONE else "memory and disks go"
+    return f"Move {_name(plan)} while it runs: {what} from {plan.vm.connection} to {plan.to.connection}"
 
 
 STEPS = (
@@ -199,9 +209,7 @@ STEPS = (
     Step(
         name="tidy",
         stage=TIDY,
-        describe=lambda plan: (
-            f"Remove the disks that were copied from {plan.vm.connection}" if plan.live.copy_storage else ""
-        ),
+        describe=lambda plan: f"Remove the copied disks on {plan.vm.connection}" if plan.live.copy_storage else "",
         run=tidy,
         forward=True,
     ),

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Mapping as Values
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.migration import recovery
 from app.migration.courier import Courier
 from app.migration.engine import back, forward
 from app.migration.facts import PLACES, QuickFacts, switches
 from app.migration.findings import verdict
-from app.migration.forecast import Experience, duration, route
+from app.migration.forecast import Experience, duration, pair, route
+from app.migration.interrupted import Interrupted
 from app.migration.itinerary import in_words, itinerary, stage_names
 from app.migration.journal import Journal, Result
+from app.migration.kept import Kept, Past
 from app.migration.move import Identities, Move, Sites, Tools, no_secrets
 from app.migration.plan import Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged, new_id
@@ -27,7 +26,7 @@ from app.store import codec
 from app.tasks import Stage, Task, Tasks, TaskState
 from backends import registry
 from backends.driver import Exports, Imports
-from backends.errors import BackendError, Conflict, Invalid, NotFound, Unreachable, Unsupported
+from backends.errors import BackendError, Conflict, Invalid, NotFound, Unsupported
 from backends.model import Finding, Kind, Level, LiveOptions, Ref, SourceFacts, TargetFacts, Vm, VmSpec, now
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ if TYPE_CHECKING:
     from app.store import Store
 
 log = logging.getLogger(__name__)
-KEPT = "migration.kept"
 EXPERIENCE = "migration.experience"
-ASK_AGAIN_S = 15.0
 JUDGED_AT_ONCE = 50
 
 
@@ -91,9 +88,9 @@ class Migrations:
             folder=folder,
         )
         self._experience = Experience(rates={}, stops={})
-        self._kept: dict[str, dict[str, Any]] = {}
+        self._kept = Kept(store)
         self._open: dict[str, Plan] = {}
-        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._interrupted = Interrupted(tasks, self._tools, self._open, self._finish, self._undo_of)
 
     # Judging
 
@@ -186,11 +183,8 @@ class Migrations:
 
     def fenced(self, ref: Ref) -> str:
         """Why this VM must not be started: it is what a finished move keeps for Undo. Empty where it may."""
-        for row in self._kept.values():
-            plan: Plan = row["plan"]
-            if plan.vm == ref and not plan.copy and plan.mode != Mode.LIVE:
-                return f"it was moved to {plan.to.connection} and is kept for Undo"
-        return ""
+        past = self._kept.fences(ref)
+        return f"it was moved to {past.plan.to.connection} and is kept for Undo" if past is not None else ""
 
     def _busy(self, ref: Ref) -> str:
         if any(plan.vm == ref for plan in self._open.values()):
@@ -222,6 +216,7 @@ class Migrations:
         )
         if planned.source.vm.parent is not None:
             task.result["from_ref"] = str(planned.source.vm.parent)
+        task.result["mode"] = plan.mode.value
         self._open[task.id] = plan
         return self._tasks.start(task, self._work(plan), self._undo_of(task))
 
@@ -230,50 +225,25 @@ class Migrations:
         names: list[str] = [plan.id]
 
         async def work(task: Task) -> None:
-            self._stop_waiting(task)
+            self._interrupted.stop_waiting(task)
             self._open[task.id] = plan
             task.undo = ""
             try:
                 if names[-1] in await self._store.open_migrations():
-                    await self._go_on(task, names[-1])
+                    await self._interrupted.go_on(task, names[-1])
                 else:
                     fresh = plan if not await self._store.journal(plan.id) else replace(plan, id=new_id())
                     names.append(fresh.id)
                     journal = await Journal.begin(self._store, fresh, task.id)
                     await self._forward(Move(fresh, task, journal, self._tools))
             finally:
-                self._rest(task)
+                self._interrupted.rest(task)
 
         return work
-
-    async def _go_on(self, task: Task, name: str) -> None:
-        journal = await Journal.load(self._store, name)
-        move = Move(journal.record.plan, task, journal, self._tools)
-        if task.state == TaskState.RUNNING and recovery.what_next(journal.record) == recovery.Next.FORWARD:
-            await self._say(move)
-        await recovery.go_on(move)
-        await self._finish(move)
 
     async def _forward(self, move: Move) -> None:
         await forward(move)
         await self._finish(move)
-
-    async def _say(self, move: Move) -> None:
-        """What an interrupted move looks like, into its log. A side that cannot say makes the task UNKNOWN."""
-        try:
-            text = await recovery.found(move)
-        except BackendError as error:
-            move.task.state = TaskState.UNKNOWN
-            raise Unreachable(f"{error}; nothing was touched", cure="it goes on when both sides answer") from error
-        move.note(text)
-        self._tools.tell(f"{move.task.title}: {text}", Level.AMBER, move.plan.vm)
-
-    def _rest(self, task: Task) -> None:
-        """A task came to rest: an UNKNOWN one is asked again; the others are over."""
-        if task.state == TaskState.UNKNOWN:
-            self._wait(task)
-        elif task.state != TaskState.INTERRUPTED:
-            self._open.pop(task.id, None)
 
     # Afterwards
 
@@ -281,7 +251,7 @@ class Migrations:
         """What people and the next move want to know of this one."""
         plan, record, task = move.plan, move.journal.record, move.task
         if record.undoes:
-            await self._forget(plan.id)
+            await self._kept.forget(plan.id)
             return
         seconds = (now() - record.began).total_seconds()
         last = record.done["confirm"]
@@ -301,35 +271,12 @@ class Migrations:
             mode=plan.mode.value,
         )
         rate = count / took if count and took else None
-        key = route(plan.mode, plan.source_kind, plan.target_kind)
-        self._experience = self._experience.learn(key, rate_bps=rate, stop_s=stop)
+        for key in (route(plan.mode, plan.source_kind, plan.target_kind), pair(plan)):
+            self._experience = self._experience.learn(key, rate_bps=rate, stop_s=stop)
         await self._store.set_setting(EXPERIENCE, {"rates": self._experience.rates, "stops": self._experience.stops})
-        await self._keep(move)
+        await self._kept.keep(move)
         words = f"stopped for {duration(stop)}" if stop else ""
-        move.note(" ".join(filter(None, [f"done in {duration(seconds)}", words])))
-
-    async def _keep(self, move: Move) -> None:
-        """Remember what Undo needs, for as long as the source is kept."""
-        plan, task = move.plan, move.task
-        known = {
-            name: result for name, result in move.journal.record.done.items() if name in ("check", "create", "confirm")
-        }
-        until = now() + timedelta(days=plan.keep_source_days)
-        self._kept[plan.id] = {"plan": plan, "known": known, "until": until, "task": task.id}
-        await self._write_kept()
-        task.undo, task.undo_until = _undo_words(plan), until
-        self._tasks.changed(task)
-
-    async def _forget(self, migration: str) -> None:
-        if self._kept.pop(migration, None) is not None:
-            await self._write_kept()
-
-    async def _write_kept(self) -> None:
-        rows = {
-            name: {**row, "plan": codec.encode(row["plan"]), "until": row["until"].isoformat()}
-            for name, row in self._kept.items()
-        }
-        await self._store.set_setting(KEPT, rows)
+        move.note(", ".join(filter(None, [f"done in {duration(seconds)}", words])))
 
     def _undo_of(self, done: Task) -> Callable[[Task], Awaitable[None]]:
         """Takes `done` back: what was interrupted is rolled back, what is finished is reversed."""
@@ -340,19 +287,18 @@ class Migrations:
                 if journal.record.task == done.id:
                     await self._roll_back(task, done, journal)
                     return
-            row = next((row for row in self._kept.values() if row["task"] == done.id), None)
-            if row is None:
+            past = self._kept.of_task(done.id)
+            if past is None:
                 raise NotFound("there is nothing left to take back")
-            plan: Plan = row["plan"]
-            if plan.mode == Mode.LIVE:
-                await self._move_back(task, done, plan, row["known"])
+            if past.plan.mode == Mode.LIVE:
+                await self._move_back(task, done, past.plan, past.known)
             else:
-                await self._reverse(task, plan, row["known"])
+                await self._reverse(task, past.plan, past.known)
 
         return undo
 
     async def _roll_back(self, task: Task, done: Task, journal: Journal) -> None:
-        self._stop_waiting(done)
+        self._interrupted.stop_waiting(done)
         await back(Move(journal.record.plan, task, journal, self._tools))
         done.state, done.error = TaskState.CANCELLED, "taken back"
         self._open.pop(done.id, None)
@@ -365,8 +311,8 @@ class Migrations:
         try:
             await self._forward(Move(plan, task, journal, self._tools))
         finally:
-            self._tasks.adopt(task, self._reopened(journal.name))
-            self._rest(task)
+            self._tasks.adopt(task, self._interrupted.reopened(journal.name))
+            self._interrupted.rest(task)
 
     async def _move_back(self, task: Task, done: Task, plan: Plan, known: Values[str, Result]) -> None:
         came_from = done.result.get("from_ref")
@@ -375,7 +321,7 @@ class Migrations:
         if not planned.verdict.allowed:
             raise Conflict(f"it cannot move back: {planned.verdict.text}")
         task.stages = [Stage(name) for name in planned.stages]
-        await self._forget(plan.id)
+        await self._kept.forget(plan.id)
         await self._work(planned.plan)(task)
 
     # Recovering
@@ -386,140 +332,22 @@ class Migrations:
         The owner's lock must be ours. Returns at once; each task then says what was found and what becomes of it.
         """
         await self._learnt()
-        await self._read_kept()
-        found = []
-        for name in await self._store.open_migrations():
-            try:
-                journal = await Journal.load(self._store, name)
-            except ValueError as error:
-                log.error("the journal of migration %s cannot be read: %s", name, error)
-                self._tools.tell(
-                    f"the journal of migration {name} cannot be read; nothing was touched", Level.RED, None
-                )
-                continue
-            found.append(self._take_up(name, journal))
-        return found
 
-    def _take_up(self, name: str, journal: Journal) -> Task:
-        record = journal.record
-        plan = record.plan
-        task = self._tasks.get(record.task)
-        if task is None:
-            title = plan.spec.name if plan.spec is not None else plan.vm.id
-            task = Task(
-                "undo" if record.undoes else "copy" if plan.copy else "move",
-                f"{title} {plan.vm.connection} -> {plan.to.connection}",
-                uid=plan.uid,
-                ref=plan.vm,
-                target=plan.to,
-                id=record.task,
-                stages=[Stage(item) for item in stage_names(itinerary(plan, undoes=record.undoes))],
-                retryable=True,
-            )
-        task.state, task.retryable = TaskState.UNKNOWN, True
-        task.error = f"interrupted; waiting for {plan.vm.connection} and {plan.to.connection}, nothing touched"
-        task.cure = "it goes on when both sides answer"
-        self._open[task.id] = plan
-        self._tasks.adopt(task, self._reopened(name), self._undo_of(task))
-        self._wait(task)
-        return task
-
-    def _reopened(self, name: str) -> Callable[[Task], Awaitable[None]]:
-        """The work of a task whose journal is open."""
-
-        async def work(task: Task) -> None:
-            self._stop_waiting(task)
-            task.undo = ""
-            try:
-                if name in await self._store.open_migrations():
-                    await self._go_on(task, name)
-                else:
-                    raise Conflict("it is over: start it again from the tree")
-            finally:
-                self._rest(task)
-
-        return work
-
-    def _wait(self, task: Task) -> None:
-        """Look again when both sides answer, and now and then."""
-        self._stop_waiting(task)
-        self._waiting[task.id] = asyncio.get_running_loop().create_task(self._ask_again(task), name=f"wait {task.id}")
-
-    def _stop_waiting(self, task: Task) -> None:
-        waiting = self._waiting.pop(task.id, None)
-        if waiting is not None and waiting is not asyncio.current_task():
-            waiting.cancel()
-
-    async def _ask_again(self, task: Task) -> None:
-        plan = self._open[task.id]
-        changed = asyncio.Event()
-
-        def on_change(connection: Connection) -> None:
-            if connection.name in (plan.vm.connection, plan.to.connection):
-                changed.set()
-
-        stop = self._sites.subscribe(on_change)
-        first = not task.log or task.ended is None
-        try:
-            while True:
-                if not first:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(changed.wait(), ASK_AGAIN_S)
-                first = False
-                changed.clear()
-                if self._both_answer(plan) and await self._taken_on(task):
-                    return
-        finally:
-            stop()
-
-    def _both_answer(self, plan: Plan) -> bool:
-        try:
-            self._sites.driver(plan.vm.connection)
-            self._sites.driver(plan.to.connection)
-        except BackendError:
-            return False
-        return True
-
-    async def _taken_on(self, task: Task) -> bool:
-        """Both sides answer: go on by ourselves, or say what was found and ask. False: try again later."""
-        journal = await self._journal_of(task)
-        if journal is None:
-            return True
-        if recovery.what_next(journal.record) != recovery.Next.ASK:
-            self._waiting.pop(task.id, None)
-            self._tasks.retry(task.id)
-            return True
-        move = Move(journal.record.plan, task, journal, self._tools)
-        try:
-            await recovery.release(move)
-            await self._say(move)
-        except BackendError as error:
-            task.state, task.error, task.cure = TaskState.UNKNOWN, error.message, error.cure
-            self._tasks.changed(task)
-            return False
-        task.state = TaskState.INTERRUPTED
-        task.error = task.log[-1][1]
-        task.cure = "resume it, or take it back"
-        task.undo = f"Removes what was copied to {move.plan.to.connection}; {move.plan.vm.connection} is as it was"
-        self._tasks.changed(task)
-        self._waiting.pop(task.id, None)
-        return True
-
-    async def _journal_of(self, task: Task) -> Journal | None:
-        for name in await self._store.open_migrations():
-            journal = await Journal.load(self._store, name)
-            if journal.record.task == task.id:
-                return journal
-        return None
-
-    async def _read_kept(self) -> None:
-        rows = await self._store.setting(KEPT, {})
-        for name, row in rows.items():
-            plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
-            self._kept[name] = {**row, "plan": plan, "until": until}
-            task = self._tasks.get(row["task"])
+        def adopt(past: Past) -> None:
+            task = self._tasks.get(past.task)
             if task is not None:
                 self._tasks.adopt(task, None, self._undo_of(task))
+
+        await self._kept.read(adopt)
+        return await self._interrupted.recover()
+
+    def awaited(self) -> set[str]:
+        """The connections that moves which are not over, and do not run, wait for."""
+        return self._interrupted.awaited()
+
+    async def looked(self) -> None:
+        """Until what an earlier run left was looked at, wherever both sides answer, and taken on if it needs nobody."""
+        await self._interrupted.looked()
 
     async def _learnt(self) -> None:
         known = await self._store.setting(EXPERIENCE, {})
@@ -527,11 +355,7 @@ class Migrations:
 
     async def close(self) -> None:
         """Stop waiting for sides that do not answer. Tasks at work are ended by Tasks."""
-        waiting = list(self._waiting.values())
-        for item in waiting:
-            item.cancel()
-        if waiting:
-            await asyncio.gather(*waiting, return_exceptions=True)
+        await self._interrupted.close()
 
 
 def _finding(code: str, message: str, cure: str = "") -> Finding:
@@ -549,16 +373,3 @@ def _starts_on_create(site: Connection | None) -> bool:
         return bool(getattr(registry.load(site.kind), "starts_on_create", False))
     except Unsupported:
         return False
-
-
-def _undo_words(plan: Plan) -> str:
-    name = plan.spec.name if plan.spec is not None else plan.vm.id
-    if plan.copy:
-        return f"Deletes the copy of {name} on {plan.to.connection}"
-    if plan.mode == Mode.LIVE:
-        return f"Moves {name} back to {plan.vm.connection} while it runs"
-    since = now().astimezone().strftime("%H:%M")
-    return (
-        f"Stops {name} on {plan.to.connection}, deletes it there and brings it back on {plan.vm.connection} "
-        f"as it was; what changed in it since {since} is lost"
-    )

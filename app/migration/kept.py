@@ -1,0 +1,113 @@
+"""What finished moves keep for Undo, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from app.migration.journal import Result
+from app.migration.move import Move
+from app.migration.plan import Mode, Plan
+from app.store import codec
+from app.tasks import Task
+from backends.model import Ref, now
+
+if TYPE_CHECKING:
+    from app.store import Store
+
+SETTING = "migration.kept"
+KNOWN = ("check", "create", "confirm")
+"""The steps whose results Undo needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A finished move: its plan, what its steps gave, its task's id, and when its time is over."""
+
+    plan: Plan
+    known: Mapping[str, Result]
+    until: datetime
+    task: str
+
+    @property
+    def fences(self) -> bool:
+        """Whether the source is kept, locked away."""
+        return not self.plan.copy and self.plan.mode != Mode.LIVE
+
+
+class Kept:
+    """The finished moves of this data folder that can be taken back. Lives on the loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._past: dict[str, Past] = {}
+
+    def __iter__(self) -> Iterator[Past]:
+        return iter(tuple(self._past.values()))
+
+    def of_task(self, ident: str) -> Past | None:
+        return next((past for past in self if past.task == ident), None)
+
+    def fences(self, ref: Ref) -> Past | None:
+        """The move that keeps this VM locked away."""
+        return next((past for past in self if past.fences and past.plan.vm == ref), None)
+
+    async def read(self, adopt: Callable[[Past], None]) -> None:
+        """From the store; `adopt` is called for each."""
+        rows = await self._store.setting(SETTING, {})
+        for name, row in rows.items():
+            plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
+            self._past[name] = Past(plan, row["known"], until, row["task"])
+            adopt(self._past[name])
+
+    async def keep(self, move: Move) -> None:
+        """Remember a move that is done, and say in its task what taking it back would do."""
+        plan, task = move.plan, move.task
+        known = {name: result for name, result in move.journal.record.done.items() if name in KNOWN}
+        past = Past(plan, known, now() + timedelta(days=plan.keep_source_days), task.id)
+        self._past[plan.id] = past
+        await self._write()
+        task.undo, task.undo_until = undo_words(plan), past.until
+        move.tools.changed(task)
+
+    async def forget(self, migration: str) -> None:
+        if self._past.pop(migration, None) is not None:
+            await self._write()
+
+    async def _write(self) -> None:
+        rows = {
+            name: {
+                "plan": codec.encode(past.plan),
+                "known": dict(past.known),
+                "until": past.until.isoformat(),
+                "task": past.task,
+            }
+            for name, past in self._past.items()
+        }
+        await self._store.set_setting(SETTING, rows)
+
+
+def title(plan: Plan) -> str:
+    """A move's task, in words, where only the plan is known."""
+    name = plan.spec.name if plan.spec is not None else plan.vm.id
+    return f"{name} {plan.vm.connection} -> {plan.to.connection}"
+
+
+def new_task(kind: str, plan: Plan) -> Task:
+    return Task(kind, title(plan), uid=plan.uid, ref=plan.vm, target=plan.to)
+
+
+def undo_words(plan: Plan) -> str:
+    """What taking a finished move back does, and what is lost by it."""
+    name = plan.spec.name if plan.spec is not None else plan.vm.id
+    if plan.copy:
+        return f"Deletes the copy of {name} on {plan.to.connection}"
+    if plan.mode == Mode.LIVE:
+        return f"Moves {name} back to {plan.vm.connection} while it runs"
+    since = now().astimezone().strftime("%H:%M")
+    return (
+        f"Stops {name} on {plan.to.connection}, deletes it there and brings it back on {plan.vm.connection} "
+        f"as it was; what changed in it since {since} is lost"
+    )

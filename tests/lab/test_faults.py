@@ -1,0 +1,247 @@
+"""What breaks a real move: kill -9 of the program, of a libvirtd, a cut link. Judged from outside, on both hosts.
+
+However it ends, exactly one VM runs, and nothing is left over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machine import Lab, LabGuest, until
+from tests.lab.program import Owner, Program, arriving, copied, defined, leftovers, prepared, runs, runs_here, working
+
+pytestmark = pytest.mark.lab
+MIB = 1 << 20
+SLOW = 3 * MIB
+
+
+@pytest.fixture(scope="module")
+def connected(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return prepared(lab, tmp_path_factory.mktemp("program"))
+
+
+@pytest.fixture
+def program(lab: Lab, healed: Lab, connected: Program, tmp_path: Path) -> Program:
+    return copied(connected, tmp_path)
+
+
+@pytest.fixture
+def owners() -> Iterator[list[Owner]]:
+    """Processes that a test started; gone after it."""
+    started: list[Owner] = []
+    yield started
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def guest(lab: Lab, healed: Lab) -> LabGuest:
+    made = lab.make(lab.a, pool="default")
+    made.wait_beats(lab.a)
+    return made
+
+
+@pytest.fixture
+def heavy(lab: Lab, healed: Lab) -> LabGuest:
+    """A running guest whose disk has something to copy."""
+    made = lab.make(lab.a, pool="default", start=False)
+    with (lab.images(lab.a) / made.file).open("r+b") as file:
+        file.write(os.urandom(15 * MIB))
+    lab.a.virsh("start", made.name)
+    made.wait_beats(lab.a)
+    return made
+
+
+def begun(owners: list[Owner], owner: Owner) -> Owner:
+    owners.append(owner)
+    return owner
+
+
+def migration(program: Program) -> dict[str, object]:
+    """The one task of a move, as the next start tells it."""
+    (task,) = [task for task in program.tasks() if task["kind"] in ("move", "copy")]
+    return task
+
+
+def judge(lab: Lab, guest: LabGuest, program: Program, place: str) -> None:
+    """From outside: one QEMU, one running VM, one definition; no journal open, nothing left."""
+    host = next(host for host in lab.hosts if host.name == place)
+    assert guest.where() == [host]
+    assert runs(lab, guest) == [place]
+    assert defined(lab, guest) == [place]
+    assert leftovers(guest) == []
+    assert program.open_migrations() == []
+    guest.wait_beats(host)
+
+
+@pytest.mark.parametrize("answer", ["resume", "undo"])
+def test_the_program_is_killed_in_the_middle_of_a_cold_copy(
+    lab: Lab, heavy: LabGuest, program: Program, owners: list[Owner], answer: str
+) -> None:
+    guest = heavy
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", mode="cold", bandwidth_bps=SLOW))
+    owner.expect(lambda: arriving(guest, lab.b), "no bytes arrive")
+    owner.kill()
+    assert guest.where() == []
+    assert defined(lab, guest) == ["kvm-a"], "one side can run it, and only one"
+    task = migration(program)
+    assert task["state"] == "interrupted", task
+    assert "interrupted in step 'copy'" in str(task["error"])
+    assert defined(lab, guest) == ["kvm-a"]
+    if answer == "undo":
+        undone = program.run("undo", str(task["id"]))
+        assert undone.code == 0, undone
+        judge(lab, guest, program, "kvm-a")
+    else:
+        done = program.ask("resume", str(task["id"]))
+        assert done["state"] == "done", done
+        assert guest.where() == [lab.b]
+        assert runs(lab, guest) == ["kvm-b"]
+        assert defined(lab, guest) == ["kvm-b"]
+        assert program.open_migrations() == []
+
+
+def test_the_program_is_killed_in_the_middle_of_a_live_move(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    boot = guest.beats(lab.a)[-1].boot
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    owner.kill()
+    until(lambda: runs(lab, guest) == ["kvm-a"] and guest.where() == [lab.a], "the hosts do not settle")
+    task = migration(program)
+    assert task["state"] == "failed", task
+    assert "interrupted" in str(task["log"])
+    assert "taken back" in str(task["log"])
+    judge(lab, guest, program, "kvm-a")
+    assert guest.beats(lab.a)[-1].boot == boot
+
+
+def test_a_peer_to_peer_move_goes_on_without_the_program(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    boot = guest.beats(lab.a)[-1].boot
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=2 * SLOW, peer_to_peer=True))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    owner.kill()
+    task = migration(program)
+    assert task["state"] == "done", task
+    judge(lab, guest, program, "kvm-b")
+    assert guest.beats(lab.b)[-1].boot == boot
+
+
+def test_libvirtd_of_the_source_is_killed_in_a_live_move(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """The guest runs on where it was; what became of the move is not known until its libvirtd is back."""
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    lab.a.kill_libvirtd()
+    owner.expect(lambda: owner.said("unknown"), "it does not say that the outcome is unknown")
+    assert lab.a in guest.where()
+    lab.a.start_libvirtd()
+    done = owner.wait()
+    assert done["state"] == "failed", done
+    judge(lab, guest, program, "kvm-a")
+
+
+def test_libvirtd_of_the_target_is_killed_in_a_live_move(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=2 * SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    lab.b.kill_libvirtd()
+    owner.expect(lambda: owner.said("unknown"), "it does not say that the outcome is unknown")
+    assert runs_here(lab.a, guest)
+    lab.b.start_libvirtd()
+    done = owner.wait()
+    assert done["state"] == "failed", done
+    judge(lab, guest, program, "kvm-a")
+
+
+def test_libvirtd_of_the_target_freezes_in_the_hand_over_and_the_program_is_killed(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """All memory is over, the source waits paused, and nobody is there to end it: the target runs it, once."""
+    boot = guest.beats(lab.a)[-1].boot
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=2 * SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    lab.b.freeze()
+    owner.expect(lambda: not runs_here(lab.a, guest), "it is not handed over")
+    owner.kill()
+    lab.b.thaw()
+    task = migration(program)
+    assert task["state"] in ("done", "failed"), task
+    judge(lab, guest, program, "kvm-b" if task["state"] == "done" else "kvm-a")
+    host = lab.b if task["state"] == "done" else lab.a
+    assert guest.beats(host)[-1].boot == boot
+
+
+def test_libvirtd_of_the_target_is_killed_in_the_hand_over(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """The source was left paused, the target has nothing: the next start resumes it, where it was."""
+    boot = guest.beats(lab.a)[-1].boot
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=2 * SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    lab.b.freeze()
+    owner.expect(lambda: not runs_here(lab.a, guest), "it is not handed over")
+    owner.kill()
+    lab.b.kill_libvirtd()
+    task = migration(program)
+    assert task["state"] == "unknown", task
+    assert "nothing touched" in str(task["error"])
+    lab.b.start_libvirtd()
+    task = migration(program)
+    assert task["state"] == "failed", task
+    judge(lab, guest, program, "kvm-a")
+    assert guest.beats(lab.a)[-1].boot == boot
+
+
+def test_the_cable_of_the_target_is_pulled_in_a_live_move(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """It waits; a cancel ends it at once, and the guest goes on where it was."""
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    lab.b.unplug()
+    (task,) = program.tasks_of(guest)
+    program.ask_owner("cancel", task=str(task["id"]))
+    done = owner.wait()
+    assert done["state"] == "cancelled", done
+    lab.b.plug()
+    judge(lab, guest, program, "kvm-a")
+
+
+def test_the_cable_of_the_target_is_pulled_and_put_back_in_a_live_move(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    boot = guest.beats(lab.a)[-1].boot
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=2 * SLOW))
+    owner.expect(lambda: working(lab.a, guest), "no memory goes over")
+    lab.b.unplug()
+    guest.wait_beats(lab.a)
+    lab.b.plug()
+    done = owner.wait()
+    assert done["state"] == "done", done
+    judge(lab, guest, program, "kvm-b")
+    assert guest.beats(lab.b)[-1].boot == boot
+
+
+def test_the_connection_to_the_target_is_lost_in_a_cold_copy(
+    lab: Lab, heavy: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """The copy breaks off, taking it back waits for the target, and then the guest runs again where it was."""
+    owner = begun(owners, program.move(heavy, "kvm-a", "kvm-b", mode="cold", bandwidth_bps=SLOW))
+    owner.expect(lambda: arriving(heavy, lab.b), "no bytes arrive")
+    lab.b.kill_libvirtd()
+    owner.expect(lambda: owner.said("unknown"), "it does not say that it waits")
+    assert defined(lab, heavy, lab.a) == ["kvm-a"]
+    lab.b.start_libvirtd()
+    done = owner.wait()
+    assert done["state"] == "failed", done
+    judge(lab, heavy, program, "kvm-a")
