@@ -126,7 +126,9 @@ class Wire:
         if operation == "StartSnapshot":
             return self._start(json.loads(request.body), region)
         if operation == "CompleteSnapshot":
-            self._store.complete(parts[2], int(head["x-amz-changedblockscount"]), head.get("x-amz-checksum", ""))
+            checksum = head.get("x-amz-checksum", "")
+            checksum = checksum[::-1] if mode == "bad-checksum" else checksum
+            self._store.complete(parts[2], int(head["x-amz-changedblockscount"]), checksum)
             return _json(202, {"Status": "completed"})
         if operation == "ListSnapshotBlocks":
             limit, start = int(query.get("maxResults", 10_000)), int(query.get("startingBlockIndex", 0))
