@@ -23,11 +23,12 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A way for an outside tool to reach the disk: a local file or an NBD URI."""
+    """A way for an outside tool to reach the disk: a local file or an NBD URI. `empty`: all of it reads as zeros."""
 
     path: str = ""
     nbd: str = ""
     format: str = "raw"
+    empty: bool = False
 
 
 @runtime_checkable

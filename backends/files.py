@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,47 @@ from backends.disks import Extent, Handle
 from backends.errors import Invalid, NotFound
 
 BLOCK = 1 << 20
+PARALLEL = 4
+
+
+class _File:
+    """A file read and written at any offset, by several threads at once where the system can do that."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self._file = path.open(mode, buffering=0)
+        self._lock = threading.Lock()
+        self.descriptor = self._file.fileno()
+        self.close = self._file.close
+
+    def read(self, offset: int, length: int) -> bytes:
+        if sys.platform == "win32":
+            with self._lock:
+                self._file.seek(offset)
+                return self._file.read(length) or b""
+        else:
+            return os.pread(self.descriptor, length, offset)
+
+    def write(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            if sys.platform != "win32":
+                count = os.pwrite(self.descriptor, view, offset)
+            else:
+                with self._lock:
+                    self._file.seek(offset)
+                    count = self._file.write(view) or 0
+            view, offset = view[count:], offset + count
+
+    def data_after(self, offset: int, size: int) -> tuple[int, int]:
+        """Begin and end of the first run of data from `offset` on; `size` twice where there is none."""
+        if sys.platform == "win32":
+            return offset, size
+        with self._lock:
+            try:
+                data = min(os.lseek(self.descriptor, offset, os.SEEK_DATA), size)
+                return data, min(os.lseek(self.descriptor, data, os.SEEK_HOLE), size) if data < size else data
+            except OSError:
+                return size, size
 
 
 class FileSource:
@@ -20,30 +62,20 @@ class FileSource:
     """
 
     block = BLOCK
-    parallel = 1
+    parallel = PARALLEL
 
     def __init__(self, path: Path, size: int | None = None) -> None:
         try:
-            self._file = path.open("rb", buffering=0)
+            self._file = _File(path, "rb")
         except FileNotFoundError:
             raise NotFound(f"the disk {path.name} is gone", object_name=str(path)) from None
         self._path = path
-        self._lock = threading.Lock()
-        self.size = os.fstat(self._file.fileno()).st_size if size is None else size
+        self.size = os.fstat(self._file.descriptor).st_size if size is None else size
 
     def extents(self) -> Iterator[Extent]:
-        seek_data, seek_hole = getattr(os, "SEEK_DATA", None), getattr(os, "SEEK_HOLE", None)
-        if seek_data is None or seek_hole is None:
-            yield Extent(0, self.size)
-            return
-        offset, descriptor = 0, self._file.fileno()
+        offset = 0
         while offset < self.size:
-            with self._lock:
-                try:
-                    data = min(os.lseek(descriptor, offset, seek_data), self.size)
-                    hole = min(os.lseek(descriptor, data, seek_hole), self.size) if data < self.size else data
-                except OSError:
-                    data = hole = self.size
+            data, hole = self._file.data_after(offset, self.size)
             if data > offset:
                 yield Extent(offset, data - offset, data=False)
             if hole > data:
@@ -51,9 +83,7 @@ class FileSource:
             offset = hole if hole > offset else self.size
 
     def read(self, offset: int, length: int) -> bytes:
-        with self._lock:
-            self._file.seek(offset)
-            chunk = self._file.read(length) or b""
+        chunk = self._file.read(offset, length)
         return chunk + bytes(length - len(chunk)) if len(chunk) < length else chunk
 
     def handle(self) -> Handle | None:
@@ -67,17 +97,16 @@ class FileSink:
     """Writes a raw disk file: first as `<name>.partial`, renamed by `commit`, whose id is the file's name."""
 
     block = BLOCK
-    parallel = 1
+    parallel = PARALLEL
 
     def __init__(self, path: Path, size: int) -> None:
         self.size = size
         self._path = path
         self._partial = path.with_name(path.name + ".partial")
         existed = self._partial.exists()
-        self._file = self._partial.open("r+b" if existed else "w+b", buffering=0)
-        self._file.truncate(size)
+        self._file = _File(self._partial, "r+b" if existed else "w+b")
+        os.truncate(self._file.descriptor, size)
         self._fresh = not existed
-        self._lock = threading.Lock()
 
     def resume_at(self, journaled: int) -> int:
         return 0 if self._fresh else min(journaled, self.size)
@@ -85,11 +114,7 @@ class FileSink:
     def write(self, offset: int, data: bytes) -> None:
         if offset + len(data) > self.size:
             raise Invalid(f"a write of {len(data)} bytes at {offset} ends beyond the disk's {self.size} bytes")
-        with self._lock:
-            self._file.seek(offset)
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) or 0 :]
+        self._file.write(offset, data)
 
     def zero(self, offset: int, length: int) -> None:
         if not self._fresh:
@@ -98,7 +123,7 @@ class FileSink:
                 self.write(at, step[: min(BLOCK, offset + length - at)])
 
     def flush(self) -> None:
-        os.fsync(self._file.fileno())
+        os.fsync(self._file.descriptor)
 
     def commit(self) -> str:
         self.flush()
@@ -111,4 +136,4 @@ class FileSink:
         self._partial.unlink(missing_ok=True)
 
     def handle(self) -> Handle | None:
-        return Handle(path=str(self._partial))
+        return Handle(path=str(self._partial), empty=self._fresh)

@@ -282,7 +282,7 @@ class NbdSink:
         self._connection.close()
 
     def handle(self) -> Handle | None:
-        return Handle(nbd=self._connection.uri)
+        return Handle(nbd=self._connection.uri, empty=self._fresh)
 
 
 def unix_uri(path: str, export: str = "") -> str:
