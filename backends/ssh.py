@@ -7,6 +7,7 @@ the first use, because that takes most of a second.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import threading
@@ -127,8 +128,10 @@ class SshConnection:
             field = "known_hosts" if error.filename == self.host.known_hosts else "keyfile"
             raise Invalid(f"there is no file {error.filename}", field=field) from None
         except (OSError, TimeoutError, asyncssh.Error) as error:
-            text = str(error) or "no answer"
-            raise Unreachable(f"{name} cannot be reached by SSH: {text}", field="uri") from None
+            known = isinstance(error, OSError) and error.errno is not None and error.errno > 0
+            text = (os.strerror(error.errno).lower() if known else str(error)) or "no answer"
+            cure = "see that it is up and that its SSH port is reachable from here"
+            raise Unreachable(f"{name} cannot be reached by SSH: {text}", cure=cure, field="uri") from None
 
     async def _forward(self, candidates: tuple[str, ...]) -> str:
         import asyncssh

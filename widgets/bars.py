@@ -147,5 +147,6 @@ class StatusBar(QWidget):
         moment = time.monotonic()
         if moment - at >= 0.5:
             self._seen = (tally.changes, moment)
-            self.rate.setText(f"{fmt.count(round((tally.changes - changes) / (moment - at)))} changes/s")
+            rate = round((self._window.tally.changes - changes) / (moment - at))
+            self.rate.setText(f"{fmt.counted(rate, 'change')}/s")
         self.lag.setText(f"UI {self._lag.milliseconds:.0f} ms")

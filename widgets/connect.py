@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 
 from backends.driver import Option
 from backends.model import Finding, Level
+from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
 from widgets.parts import Check, Combo, button, clear, fit, label, scrolled, tool
@@ -73,7 +74,7 @@ class Field(QWidget):
         """Put a finding below the input; None brings the help back."""
         text = self.option.help
         if finding is not None:
-            text = f"{finding.message}. {finding.cure}" if finding.cure else finding.message
+            text = fmt.sentences(finding.message, finding.cure)
         level = finding.level if finding is not None else Level.INFO
         self._note.setObjectName({Level.RED: "badText", Level.AMBER: "warnText"}.get(level, "small"))
         self._note.setText(text)
@@ -310,14 +311,14 @@ class ConnectDialog(Prompt):
                 self.fold.setChecked(True)
                 self._more.show()
         red = [finding for finding in findings if finding.level == Level.RED]
-        text = "\n".join(f"{finding.message}. {finding.cure}" if finding.cure else finding.message for finding in rest)
+        text = "\n".join(fmt.sentences(finding.message, finding.cure) for finding in rest)
         if not red:
             self.result.say(text or "It works.", "ok" if not rest else "warn")
         else:
             self.result.say(text or "Look at the marked fields.", "bad")
 
     def _complain(self, text: str, cure: str) -> None:
-        self.result.say(f"{text}. {cure}" if cure else text, "bad")
+        self.result.say(fmt.sentences(text, cure), "bad")
 
     def _set_busy(self, on: bool) -> None:
         self._progress.setVisible(on)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
+from widgets import format as fmt
 from widgets.connect import discovered
 from widgets.details.page import Banner
 from widgets.parts import Sign, button, fit, label
@@ -150,7 +151,7 @@ class FirstRun(Prompt):
         return say
 
     def _failed(self, text: str, cure: str) -> None:
-        self.progress.say(f"{text}. {cure}" if cure else text, "bad")
+        self.progress.say(fmt.sentences(text, cure), "bad")
 
 
 def can_make_playground() -> bool:

@@ -102,6 +102,13 @@ def left(seconds: float | None) -> str:
     return f"{duration(round(seconds / MINUTE) * MINUTE)} left"
 
 
+def sentences(*parts: str) -> str:
+    """What happened, and what to do: each a sentence of its own. Empty parts are left out."""
+    whole = [part.strip() for part in parts if part.strip()]
+    ended = [part if part[-1] in ".!?…" else f"{part}." for part in whole]
+    return " ".join(part if not number else part[0].upper() + part[1:] for number, part in enumerate(ended))
+
+
 def age(when: datetime | None, at: datetime | None = None) -> str:
     """How long ago: now, 12 s ago, 4 min ago, 3 d ago. One unit."""
     if when is None:

@@ -21,8 +21,8 @@ class Leaving(Confirm):
         super().__init__(
             f"{fmt.counted(len(active), 'task')} still running",
             [task.title for task in active],
-            "They are not cancelled. Causeway goes on without a window and ends when they have ended; "
-            "starting it again brings the window back.",
+            f"{'It is' if len(active) == 1 else 'They are'} not cancelled. Causeway goes on without a window and ends "
+            "when nothing runs any more; starting it again brings the window back.",
             "Go on without a window",
             lambda _: self._hide(),
             window,
@@ -30,7 +30,7 @@ class Leaving(Confirm):
         self._window = window
         self.go.setObjectName("primary")
         self._wait = button("Wait, then quit", self._stay)
-        self.body.insertWidget(self.body.count() - 1, self._wait)
+        self.row.insertWidget(0, self._wait)
 
     def _hide(self) -> None:
         self._window.hide()

@@ -270,6 +270,8 @@ class Facts(QWidget):
             return
         self._rows = rows
         clear(self._grid)
+        for line in range(self._grid.rowCount()):
+            self._grid.setRowMinimumHeight(line, 0)
         if not rows:
             note = label(empty, "muted", self)
             note.setWordWrap(True)

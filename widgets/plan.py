@@ -141,7 +141,8 @@ class PlanDialog(QDialog):
         self.list.currentRowChanged.connect(lambda _: self._show())
         middle.addWidget(self.list)
         middle.addWidget(scrolled(self._left()), 5)
-        middle.addWidget(scrolled(self._right()), 4)
+        self._choices = scrolled(self._right())
+        middle.addWidget(self._choices, 4)
         outer.addLayout(self._bottom())
         self._title()
         self._replan_all()
@@ -284,6 +285,7 @@ class PlanDialog(QDialog):
 
     def _toggle_advanced(self) -> None:
         self.advanced.setVisible(self.advanced_button.isChecked())
+        QTimer.singleShot(0, self, lambda: self._choices.ensureWidgetVisible(self.bandwidth))
 
     # Planning
 
@@ -323,7 +325,7 @@ class PlanDialog(QDialog):
         except Exception as error:
             planned = None
             text, cure = words(f"{self._name(choice.ref)} cannot be planned", error)
-            choice.error = f"{text}. {cure}" if cure else text
+            choice.error = fmt.sentences(text, cure)
         if choice.asking is asking:
             choice.planned, choice.asking = planned, None
             self._show()
@@ -452,6 +454,9 @@ class PlanDialog(QDialog):
                 for flavor in facts.flavors
             ]
             self.flavor.fill([("the smallest that fits", ""), *flavors], mapping.flavor)
+            live = plan.mode == Mode.LIVE
+            self.advanced_button.setVisible(live)
+            self.advanced.setVisible(live and self.advanced_button.isChecked())
             self._form.setRowVisible(self.storage, bool(pools))
             self._form.setRowVisible(self.flavor, bool(flavors))
             self._fill_networks(planned)
@@ -486,8 +491,8 @@ def verdict_text(verdict: Verdict) -> str:
     if verdict.colour != "amber":
         return verdict.text
     amber = [finding.message for finding in verdict.findings if finding.level == Level.AMBER]
-    more = f" (and {len(amber) - 1} more below)" if len(amber) > 1 else ""
-    return f"{verdict.text}. Look first: {amber[0]}{more}" if amber else verdict.text
+    more = f" (and {len(amber) - 1} more)" if len(amber) > 1 else ""
+    return f"{verdict.text}. Look first: {amber[0].rstrip('.')}{more}" if amber else verdict.text
 
 
 def _original(planned: Planned) -> str:

@@ -30,7 +30,7 @@ class Prompt(QDialog):
 
     def add_buttons(self, text: str, run: Callable[[], None], *, danger: bool = False) -> None:
         """Cancel, and the one that does it (Enter)."""
-        row = QHBoxLayout()
+        row = self.row = QHBoxLayout()
         row.addStretch(1)
         row.addWidget(button("Cancel", self.reject))
         self.go = button(text, run)

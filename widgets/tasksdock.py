@@ -22,7 +22,7 @@ from app.tasks import ENDED, Stage, StageState, Task, TaskState
 from backends.model import now
 from widgets import format as fmt
 from widgets import theme
-from widgets.parts import Elided, Sign, button, label, scrolled
+from widgets.parts import Elided, Sign, button, label, scrolled, set_words
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -157,6 +157,8 @@ class StageBars(QWidget):
 class TaskRow(QFrame):
     """One task. It shows what the task says; buttons go to Tasks."""
 
+    log_opened = Signal()
+
     def __init__(self, services: Services, task: Task, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("taskRow")
@@ -238,9 +240,9 @@ class TaskRow(QFrame):
         offers = self.offers()
         for name, made in self._actions.items():
             made.setVisible(name in offers)
-        self._actions["undo"].setText("Roll back" if task.state in WAITING else "Undo")
+        set_words(self._actions["undo"], "Roll back" if task.state in WAITING else "Undo")
         self._actions["undo"].setToolTip(task.undo)
-        self._actions["pause"].setText("Resume" if task.state == TaskState.PAUSED else "Pause")
+        set_words(self._actions["pause"], "Resume" if task.state == TaskState.PAUSED else "Pause")
         if self._log.isVisible():
             self._show_log()
 
@@ -249,6 +251,7 @@ class TaskRow(QFrame):
         self._log.setVisible(self._log.isHidden())
         if self._log.isVisible():
             self._show_log()
+            self.log_opened.emit()
 
     def log_text(self) -> str:
         return self._log.toPlainText()
@@ -269,21 +272,21 @@ class TaskRow(QFrame):
 
     def _words(self) -> str:
         """The title with its VM in bold and its mode muted: **mail** kvm-b → kvm-a live."""
-        first, _, rest = self._task.title.partition(" ")
-        if "→" not in rest:
+        before, arrow, to = self._task.title.partition(" -> ")
+        if not arrow:
             return html.escape(self._task.title)
-        way, _, mode = rest.rpartition(" ")
-        if mode not in ("live", "warm", "cold"):
-            way, mode = rest, ""
-        muted = theme.tokens().muted
-        tail = f" <span style='color:{muted}'>{mode}</span>"
-        return f"<b>{html.escape(first)}</b> {html.escape(way)}{tail}"
+        name, _, place = before.rpartition(" ")
+        mode = "copy" if self._task.kind == "copy" else str(self._task.result.get("mode", ""))
+        tail = f" <span style='color:{theme.tokens().muted}'>{html.escape(mode)}</span>"
+        return f"<b>{html.escape(name)}</b> {html.escape(place)} → {html.escape(to)}{tail}"
 
 
 class TasksDock(QWidget):
     """All tasks, newest first. Changes are gathered for a moment, then drawn together."""
 
     counted = Signal(int)
+    room_wanted = Signal()
+    """A log was opened: it needs some height."""
 
     def __init__(self, services: Services, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -343,6 +346,7 @@ class TasksDock(QWidget):
                 fresh.append(task)
         for task in sorted(fresh, key=lambda task: task.created):
             row = self._rows[task.id] = TaskRow(self._services, task, self)
+            row.log_opened.connect(self.room_wanted)
             self._list.insertWidget(sum(other.task.created > task.created for other in self._rows.values()), row)
         for row in self.rows()[SHOWN:]:
             self._drop(row.task.id)

@@ -265,6 +265,6 @@ QSplitter::handle:vertical {{ height: 1px; }}
 QProgressBar {{ background: {t.pane2}; border: none; border-radius: 4px; text-align: center; color: {t.text}; }}
 QProgressBar::chunk {{ background: {t.accent_bg}; border-radius: 4px; }}
 QAbstractScrollArea::corner {{ background: transparent; border: none; }}
-QTableView::item {{ padding: 0 8px; }}
+QTableView::item {{ padding: 0 5px; }}
 QCheckBox, QRadioButton {{ spacing: 8px; }}
 """

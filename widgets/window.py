@@ -208,9 +208,14 @@ class Window(QMainWindow):
         self.tabs.setCurrentIndex(0)
 
     def show_dock(self, pane: str) -> None:
-        if self._rows.sizes()[1] < 80:
-            self._rows.setSizes([self.height() - 180, 180])
+        self._give_dock(80)
         self.dock.show_pane(pane)
+
+    def _give_dock(self, least: int) -> None:
+        """Make the lower pane at least so high, in pixels."""
+        above, below = self._rows.sizes()
+        if below < least:
+            self._rows.setSizes([above + below - max(least, 180), max(least, 180)])
 
     def toggle_dock(self) -> None:
         hidden = not self.dock.isVisible()
@@ -369,6 +374,7 @@ class Window(QMainWindow):
         tree.add_requested.connect(self.show_connect)
         tree.refused.connect(lambda ref, why: self.toasts.tell("amber", f"Cannot go to {self._name(ref)}", why))
         self.dock.opened.connect(self.open_ref)
+        self.dock.tasks.room_wanted.connect(lambda: self._give_dock(240))
         self.dock.alerts.counted.connect(self.top.show_alerts)
         self.tabs.currentChanged.connect(lambda _: self._save_soon())
 
@@ -484,7 +490,10 @@ class Window(QMainWindow):
             if isinstance(page, VmPage):
                 here = self.services.identity.ref_of(page.uid)
                 if here is not None and here in self.services.inventory:
+                    moved = here != page.ref
                     page.follow(here)
+                    if moved and page is self.tabs.currentWidget() and not self.tree.selected():
+                        self.tree.select(here)
             if page is self.tabs.currentWidget():
                 page.refresh()
 

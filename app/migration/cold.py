@@ -194,6 +194,11 @@ def _stops(plan: Plan) -> str:
     return f"Shut {name_of(plan)} down on {plan.vm.connection}" if plan.running else ""
 
 
+def _makes_disks(plan: Plan) -> str:
+    count = len(plan.spec.disks) if plan.spec else 0
+    return f"Make {'an empty disk' if count == 1 else f'{count} empty disks'} on {plan.to.connection}"
+
+
 def _fences(plan: Plan) -> str:
     return f"Lock {name_of(plan)} on {plan.vm.connection}: it cannot start there by accident, and is kept"
 
@@ -222,7 +227,7 @@ STEPS = (
     Step(
         name="disks",
         stage=PREPARE,
-        describe=lambda plan: f"Make {len(plan.spec.disks) if plan.spec else 0} empty disk(s) on {plan.to.connection}",
+        describe=_makes_disks,
         run=disks,
         undo=discard,
     ),

@@ -43,6 +43,11 @@ def route(mode: Mode, source: str, target: str) -> str:
     return f"{mode.value} {source}>{target}"
 
 
+def pair(plan: Plan) -> str:
+    """The key of an Experience of just these two connections: what it knows comes before that of their platforms."""
+    return f"{plan.mode.value} {plan.vm.connection} to {plan.to.connection}"
+
+
 def choose_mode(source: SourceFacts, target: TargetFacts, *, copy: bool) -> Mode:
     """Live where the platform can move a running VM by itself, else cold."""
     live = (
@@ -77,14 +82,14 @@ def choose_path(source: SourceFacts, target: TargetFacts, mode: Mode) -> Path:
 def forecast(plan: Plan, source: SourceFacts, target: TargetFacts, known: Experience = NO_EXPERIENCE) -> Forecast:
     """Seconds, stop and bytes of a plan. Bytes are None where no disk is known yet (quick facts)."""
     key = route(plan.mode, source.platform, target.platform)
-    rate = known.rates.get(key, DEFAULT_RATES[plan.mode])
+    rate = known.rates.get(pair(plan), known.rates.get(key, DEFAULT_RATES[plan.mode]))
     disks = moving_disks(source, target, plan.mode)
     size = sum(disk.size_bytes if disk.allocated_bytes is None else disk.allocated_bytes for disk in disks)
     if plan.mode == Mode.LIVE:
         if plan.live.bandwidth_bps:
             rate = min(rate, float(plan.live.bandwidth_bps))
         size += source.vm.memory_bytes
-        stop = known.stops.get(key, DEFAULT_LIVE_STOP_S)
+        stop = known.stops.get(pair(plan), known.stops.get(key, DEFAULT_LIVE_STOP_S))
         return Forecast(seconds=OVERHEAD_S[plan.mode] + size / rate, downtime_s=stop, bytes=size)
     if not source.disks:
         return Forecast()

@@ -59,7 +59,7 @@ async def test_red_findings_stand_at_their_fields_and_stop_the_save(window: Wind
     dialog.fields["uri"].set_value("qemu+ssh://root@kvm-c/system")
     dialog.go.click()
     await until(lambda: "wrong" in dialog.fields["password"].note())
-    assert dialog.fields["password"].note() == "the password is wrong. type it again"
+    assert dialog.fields["password"].note() == "the password is wrong. Type it again."
     assert dialog.fields["keyfile"].isVisibleTo(dialog)
     assert connections.added == []  # type: ignore[attr-defined]
     assert dialog.isVisible()

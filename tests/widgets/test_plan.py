@@ -106,7 +106,7 @@ async def test_several_vms_on_one_page(window: Window) -> None:
 async def test_a_side_that_does_not_answer_is_said(window: Window) -> None:
     migrations(window).error = Unreachable("kvm-b does not answer", cure="reconnect it")
     dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
-    await until(lambda: "kvm-b does not answer. reconnect it" in dialog.verdict.text())
+    await until(lambda: "kvm-b does not answer. Reconnect it." in dialog.verdict.text())
     assert not dialog.go.isEnabled()
 
 

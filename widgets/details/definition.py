@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QStackedWidget, QWidg
 from backends.driver import Capability, Describes, Edits
 from backends.errors import Unsupported
 from backends.model import Ref
+from widgets import format as fmt
 from widgets import theme
 from widgets.parts import Card, button, fit, label
 from widgets.prompts import Prompt
@@ -154,12 +155,14 @@ class DefinitionEditor(Prompt):
         self.body.addWidget(self._note)
         self.back = button("Back to the text", self._back, "arrow-left")
         self.back.hide()
-        self.body.addWidget(self.back, 0)
         self.add_buttons("Show changes", self._next)
+        self.row.insertWidget(0, self.back)
         self.go.setEnabled(False)
         self.text.setEnabled(False)
         self.text.textChanged.connect(self._judge)
-        window.background.run(self._fetch(), "definition", lambda text, cure: self._note.setText(f"{text}. {cure}"))
+        window.background.run(
+            self._fetch(), "definition", lambda text, cure: self._note.setText(fmt.sentences(text, cure))
+        )
 
     async def _fetch(self) -> None:
         driver = self._window.services.connections.driver(self._ref.connection)

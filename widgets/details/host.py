@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QWidget
 from backends.driver import Capability
 from backends.model import Host, Kind, Network, Object, PowerState, Ref, Sample, StoragePool, Vm, Volume, Zone
 from widgets import format as fmt
-from widgets.details.charts import Chart, Ring, meter_charts
+from widgets.details.charts import Chart, Ring, meter_charts, total
 from widgets.details.page import CardRow, Page, freshness
 from widgets.details.table import VmTable
 from widgets.parts import Card, Facts, label
@@ -111,10 +111,32 @@ class HostPage(Page):
         self._draw()
 
     def metered(self, samples: dict[Ref, Sample]) -> None:
-        if (sample := samples.get(self.ref)) is not None:
+        sample = samples.get(self.ref) or self._sum(samples)
+        if sample is not None:
             self.ring.add(sample)
             if self.isVisible():
                 self._draw()
+
+    def _sum(self, samples: dict[Ref, Sample]) -> Sample | None:
+        """What the VMs here use together, where the platform meters VMs only; None where none was read."""
+        host = self.services.inventory.get(self.ref)
+        if not isinstance(host, Host):
+            return None
+        children = self.services.inventory.children(self.ref.connection, self.ref)
+        read = [(vm, samples[vm.ref]) for vm in children if isinstance(vm, Vm) and vm.ref in samples]
+        if not read:
+            return None
+        busy = total(*(None if one.cpu_percent is None else one.cpu_percent * vm.vcpus for vm, one in read))
+        memory = total(*(one.memory_used_bytes for _, one in read))
+        return Sample(
+            at=max(one.at for _, one in read),
+            cpu_percent=None if busy is None or not host.cpus else busy / host.cpus,
+            memory_used_bytes=None if memory is None else int(memory),
+            disk_read_bps=total(*(one.disk_read_bps for _, one in read)),
+            disk_write_bps=total(*(one.disk_write_bps for _, one in read)),
+            net_rx_bps=total(*(one.net_rx_bps for _, one in read)),
+            net_tx_bps=total(*(one.net_tx_bps for _, one in read)),
+        )
 
     @staticmethod
     def _words(host: Object) -> list[str]:

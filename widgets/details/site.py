@@ -117,12 +117,12 @@ class SitePage(Page):
         if site.next_try is not None:
             seconds = max(0.0, (site.next_try - now()).total_seconds())
             text += f". Next try in {fmt.duration(round(seconds))}" if seconds >= 1 else ". Trying again"
-        self.banner.say(f"{text}. {site.cure}" if site.cure else text, "bad" if ROLE.get(word) == "bad" else "warn")
+        self.banner.say(fmt.sentences(text, site.cure), "bad" if ROLE.get(word) == "bad" else "warn")
 
     def _facts_rows(self, site: Connection) -> list[tuple[str, ...]]:
         rows = [("Kind", site.title), ("Address", site.uri), ("State since", fmt.age(site.since))]
         rows.append(("Last answer", fmt.age(site.last_seen)))
-        names = {option.name: option.label for option in self.services.connections.options(site.kind)}
+        names = {option.name: option.label for option in site.driver.options} if site.driver is not None else {}
         rows += [(names.get(key, key), value) for key, value in sorted(site.settings.items()) if value != site.uri]
         return [(name, value) for name, value in rows if value]
 

@@ -29,6 +29,7 @@ NO_METRICS = {
     PowerState.CRASHED: "no metrics: the VM has crashed",
 }
 NEWS_SHOWN = 8
+UUID_LENGTH = 36
 
 
 class VmPage(Page):
@@ -55,10 +56,11 @@ class VmPage(Page):
         for card, table in ((disks, self.devices), (facts, self.identity), (news, self.news)):
             card.body.addWidget(table)
         facts.body.addLayout(self._copy_row())
-        for card in (disks, facts, news):
+        for card in (disks, facts):
             card.body.addStretch(1)
         self.body.addWidget(CardRow([(disks, 10), (facts, 9)]))
-        self.body.addWidget(CardRow([(news, 10), (self.definition, 9)]))
+        self.body.addWidget(news)
+        self.body.addWidget(self.definition)
         self.body.addStretch(1)
         if (sample := self.services.inventory.sample(ref)) is not None:
             self.ring.add(sample)
@@ -118,6 +120,7 @@ class VmPage(Page):
     def _judge_buttons(self, vm: Vm) -> None:
         self._action = {
             PowerState.RUNNING: PowerAction.SHUTDOWN,
+            PowerState.MIGRATING: PowerAction.SHUTDOWN,
             PowerState.PAUSED: PowerAction.RESUME,
             PowerState.SUSPENDED: PowerAction.RESTORE,
         }.get(vm.state, PowerAction.START)
@@ -183,7 +186,7 @@ class VmPage(Page):
             self.banner.say("")
 
     def _device_rows(self, vm: Vm) -> list[tuple[str, ...]]:
-        used = self._used(vm)
+        volumes = self._volumes(vm)
         rows: list[tuple[str, ...]] = []
         for disk in vm.disks:
             where = ", ".join(
@@ -192,23 +195,21 @@ class VmPage(Page):
                 if word
             )
             device = f"{disk.target} ({disk.bus})" if disk.bus else disk.target
-            size = fmt.size(disk.size_bytes) if disk.size_bytes else fmt.NOTHING
-            rows.append((device, where or disk.device, size, fmt.size(used.get(disk.source))))
+            volume = volumes.get(disk.source)
+            size = disk.size_bytes or (volume.size_bytes if volume is not None else None)
+            used = volume.allocated_bytes if volume is not None else None
+            rows.append((device, where or disk.device, fmt.size(size), fmt.size(used)))
         for number, nic in enumerate(vm.nics):
             address = vm.addresses[number] if number < len(vm.addresses) else ""
             rows.append((f"net{number}", ", ".join(word for word in (nic.network, nic.mac) if word), "", address))
         return rows
 
-    def _used(self, vm: Vm) -> dict[str, int]:
-        """What the disks take up, where their volumes are known."""
-        found = {}
-        for disk in vm.disks:
-            pool = Ref(vm.ref.connection, Kind.POOL, disk.pool)
-            for parent in (pool, vm.parent):
-                for item in self.services.inventory.children(vm.ref.connection, parent) if disk.pool else ():
-                    if isinstance(item, Volume) and item.path == disk.source and item.allocated_bytes is not None:
-                        found[disk.source] = item.allocated_bytes
-        return found
+    def _volumes(self, vm: Vm) -> dict[str, Volume]:
+        """The volumes of the disks by their path or id, where they are known."""
+        sources = {disk.source for disk in vm.disks}
+        known = (item for item in self.services.inventory.of(vm.ref.connection, Kind.VOLUME))
+        volumes = [item for item in known if isinstance(item, Volume)]
+        return {key: item for item in volumes for key in (item.path, item.ref.id) if key in sources}
 
     def _draw(self) -> None:
         vm = self.services.inventory.vm(self.ref)
@@ -247,10 +248,10 @@ def _tag_words(vm: Vm) -> list[str]:
 
 def _identity_rows(vm: Vm) -> list[tuple[str, ...]]:
     pairs = (
-        ("UUID", vm.uuid),
+        ("UUID" if len(vm.uuid) == UUID_LENGTH else "Id", vm.uuid),
         ("Id", vm.ref.id if vm.ref.id != vm.uuid else ""),
         ("Addresses", ", ".join(vm.addresses)),
-        ("Machine", " ".join(word for word in (vm.machine, vm.arch, vm.firmware) if word)),
+        ("Machine", ", ".join(word for word in (vm.machine, vm.arch, vm.firmware) if word)),
         ("Flavor", vm.flavor),
         ("Image", vm.image),
         ("Zone", vm.zone),
