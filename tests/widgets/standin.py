@@ -583,7 +583,7 @@ async def ended(window: Window) -> None:
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Let the loop and Qt work until `condition` holds. Fails when it never does."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
