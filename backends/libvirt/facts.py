@@ -137,7 +137,9 @@ def blocking(definition: Domain) -> list[Finding]:
         cure = "move it live, or set one there"
         add(Level.AMBER, "password", "its console's password stays behind in a copy of disks", cure)
     if definition.kernel:
-        add(Level.AMBER, "kernel", f"it boots the kernel file {definition.kernel} of its host", "have it on the target")
+        cure = "have the same file there, or it does not start the next time"
+        text = f"it starts from a file of its host, {definition.kernel}, which does not go along"
+        add(Level.AMBER, "kernel", text, cure)
     for disk in definition.disks:
         if disk.device in ("cdrom", "floppy") and disk.source:
             add(Level.AMBER, "media", f"{disk.target} holds {disk.source}", "eject it, or have it on the target")
