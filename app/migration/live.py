@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import PurePosixPath
 from typing import Any
 
-from app.migration.move import AT_REST, Move, look, power
+from app.migration.move import AT_REST, Move, look, power, until
 from app.migration.plan import Path, Plan
 from app.migration.shield import uninterrupted
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, Step
@@ -17,10 +18,12 @@ from app.store import codec
 from app.tasks import TaskState
 from backends.driver import MovesLive, RemovesLeftovers, Rescues
 from backends.errors import BackendError, Conflict, NotFound, OutcomeUnknown, Unsupported
-from backends.model import PowerAction, PowerState, Progress, Ref, Vm
+from backends.model import Kind, Object, PowerAction, PowerState, Progress, Ref, StoragePool, Vm, Volume
 
 Result = dict[str, Any]
 SETTLE_S = 60.0
+LEFT_ALONE_S = 8.0
+"""How long a source that waits in the hand-over, with nothing on the target, may still be about to go on itself."""
 TRANSIENT = frozenset({PowerState.MIGRATING, PowerState.STARTING, PowerState.STOPPING})
 
 
@@ -38,7 +41,31 @@ async def check(move: Move) -> Result:
         raise NotFound(f"{_name(move.plan)} is not on {move.plan.vm.connection} any more")
     if vm.state != PowerState.RUNNING:
         raise Conflict(f"{vm.name} is {vm.state}: only a running VM moves live", cure="move it cold")
-    return {"running": True}
+    return {"running": True, "free": await _free(move)}
+
+
+async def _free(move: Move) -> list[str]:
+    """Where the disks that go along will lie on the target. Raises Conflict where something lies there already."""
+    plan, driver = move.plan, move.target
+    disks = [disk for disk in (plan.spec.disks if plan.spec else ()) if disk.target in plan.live.copy_storage]
+    paths = [PurePosixPath(disk.source) for disk in disks]
+    if not paths:
+        return []
+    found: list[Object] = []
+    for scope in driver.scopes():
+        if scope.kinds & {Kind.POOL, Kind.VOLUME}:
+            listing = await driver.list(scope)
+            if listing.error is not None:
+                raise listing.error
+            found += listing.objects
+    pools = {item.name: item.path for item in found if isinstance(item, StoragePool)}
+    if plan.live.pool in pools:
+        paths = [PurePosixPath(pools[plan.live.pool]) / path.name for path in paths]
+    taken = {item.path for item in found if isinstance(item, Volume)}
+    for path in map(str, paths):
+        if path in taken:
+            raise Conflict(f"{path} exists on {plan.to.connection} already", cure="remove it there", field="storage")
+    return [str(path) for path in paths]
 
 
 async def carry(move: Move) -> Result:
@@ -69,8 +96,12 @@ async def carry(move: Move) -> Result:
 async def both(move: Move) -> tuple[Vm | None, Vm | None]:
     """The VM on source and target as they are now. Raises Unreachable where one side cannot say."""
     uuid = _uuid(move.plan)
+
+    async def side(name: str, ref: Ref | None) -> Vm | None:
+        return await look(move.tools.sites.driver(name), ref, uuid)
+
     here, there = await asyncio.gather(
-        look(move.source, move.plan.vm, uuid), look(move.target, None, uuid), return_exceptions=True
+        side(move.plan.vm.connection, move.plan.vm), side(move.plan.to.connection, None), return_exceptions=True
     )
     for found in (here, there):
         if isinstance(found, BaseException):
@@ -88,7 +119,8 @@ async def settled(move: Move, error: BaseException | None) -> Result:
     it is as it was. Where nothing can be said the task is UNKNOWN and nothing is touched.
     """
     name, plan = _name(move.plan), move.plan
-    end = time.monotonic() + SETTLE_S
+    began = time.monotonic()
+    end = began + SETTLE_S
     pause = 0.2
     while True:
         here, there = await both(move)
@@ -102,7 +134,8 @@ async def settled(move: Move, error: BaseException | None) -> Result:
             move.note(f"{name} runs on {plan.to.connection}: going on from there")
             return {"ref": codec.encode(there.ref), "downtime_s": None}
         unsure = there is not None or here is None or here.state in TRANSIENT
-        if not unsure or time.monotonic() > end:
+        left_alone = here is not None and here.state == PowerState.MIGRATING and there is None
+        if not unsure or time.monotonic() > (min(end, began + LEFT_ALONE_S) if left_alone else end):
             break
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 2.0)
@@ -112,7 +145,7 @@ async def settled(move: Move, error: BaseException | None) -> Result:
             move.note(f"a part of {name} is left on {plan.to.connection} ({there.state})")
         move.note(f"{name} runs on {plan.vm.connection} as before")
         raise error or Conflict("the move was interrupted; the VM is where it was", cure="try again")
-    if here is not None and here.state == PowerState.PAUSED and there is None:
+    if here is not None and here.state in (PowerState.PAUSED, PowerState.MIGRATING) and there is None:
         move.note(f"{name} was left paused on {plan.vm.connection} and is not on {plan.to.connection}: resuming it")
         await _resume(move, here)
         raise error or Conflict("the move was interrupted; the VM was resumed where it was", cure="try again")
@@ -125,13 +158,32 @@ async def settled(move: Move, error: BaseException | None) -> Result:
 
 
 async def _resume(move: Move, here: Vm) -> None:
-    """Let the source go on; a platform that can tells once more that the target does not have it."""
+    """Let the source go on; a platform that can asks once more that the target does not have it."""
     driver = move.source
-    if not isinstance(driver, Rescues):
-        await power(driver, here.ref, PowerAction.RESUME)
-    elif not await driver.rescue(here.ref, move.target):
+    try:
+        if not isinstance(driver, Rescues):
+            await power(driver, here.ref, PowerAction.RESUME)
+        elif not await driver.rescue(here.ref, move.target):
+            raise OutcomeUnknown(f"{here.name} came up on {move.plan.to.connection} meanwhile: nothing was touched")
+        await until(driver, here.ref, frozenset({PowerState.RUNNING}), SETTLE_S)
+    except BackendError:
         move.task.state = TaskState.UNKNOWN
-        raise OutcomeUnknown(f"{here.name} came up on {move.plan.to.connection} meanwhile: nothing was touched")
+        raise
+
+
+async def uncopy(move: Move) -> None:
+    """Remove the half-written disks of a move that did not happen; none of them was there when it began."""
+    paths = move.journal.record.done.get("check", {}).get("free") or []
+    driver = move.target
+    if not paths or not isinstance(driver, RemovesLeftovers):
+        return
+    _here, there = await both(move)
+    if there is not None:
+        move.task.state = TaskState.UNKNOWN
+        raise OutcomeUnknown(f"{there.name} is {there.state} on {move.plan.to.connection}: its disks were not touched")
+    removed = await driver.remove_leftovers(tuple(paths), move.source)
+    if removed:
+        move.note(f"removed on {move.plan.to.connection}: {', '.join(removed)}")
 
 
 async def confirm(move: Move) -> Result:
@@ -191,7 +243,7 @@ STEPS = (
         describe=lambda plan: f"Check {_name(plan)} on {plan.vm.connection} and the room on {plan.to.connection}",
         run=check,
     ),
-    Step(name="move", stage=COPY, describe=_moves, run=carry, stoppable=True),
+    Step(name="move", stage=COPY, describe=_moves, run=carry, undo=uncopy, stoppable=True),
     Step(
         name="confirm",
         stage=SWITCH,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import libvirt
@@ -113,12 +115,53 @@ _open: dict[int, Conn] = {}
 _numbers = itertools.count(1)
 
 
+_lock = threading.Lock()
+_uses: Counter[int] = Counter()
+_ending: dict[int, tuple[Conn, list[tuple[str, int]]]] = {}
+_scope = threading.local()
+
+
 def connection(number: int) -> Conn:
-    """The libvirt connection of a Client; for worker threads only. Raises Unreachable once it is closed."""
-    try:
+    """The libvirt connection of a Client; for worker threads only. Raises Unreachable once it is closed.
+
+    It stays open until the call that asked for it is over: libvirt frees a connection that is closed while a
+    migration to it is under way, and the process with it.
+    """
+    with _lock:
+        if number not in _open:
+            raise Unreachable("the connection is closed")
+        held: list[int] | None = getattr(_scope, "held", None)
+        if held is not None:
+            held.append(number)
+            _uses[number] += 1
         return _open[number]
-    except KeyError:
-        raise Unreachable("the connection is closed") from None
+
+
+@contextmanager
+def using() -> Iterator[None]:
+    """Around a call in a worker thread: the connections that it asks for are closed after it at the earliest."""
+    held: list[int] = []
+    _scope.held = held
+    try:
+        yield
+    finally:
+        _scope.held = None
+        with _lock:
+            _uses.subtract(held)
+            over = [_ending.pop(number) for number in set(held) if not _uses[number] and number in _ending]
+        for conn, callbacks in over:
+            _disconnect(conn, callbacks)
+
+
+def end(number: int, callbacks: list[tuple[str, int]]) -> None:
+    """Close a connection, at once or after the last call that uses it. For worker threads only."""
+    with _lock:
+        conn = _open.pop(number, None)
+        if conn is not None and _uses[number]:
+            _ending[number] = (conn, callbacks)
+            return
+    if conn is not None:
+        _disconnect(conn, callbacks)
 
 
 class Client:
@@ -201,13 +244,8 @@ class Client:
             self._pool.close()
             return
 
-        def work() -> None:
-            conn = _open.pop(number, None)
-            if conn is not None:
-                _disconnect(conn, callbacks)
-
         try:
-            await self._run(work, deadline=5.0)
+            await self._run(lambda: end(number, callbacks), deadline=5.0)
         except BackendError:
             pass
         finally:
@@ -218,7 +256,8 @@ class Client:
     ) -> T:
         def guarded() -> tuple[T | None, BaseException | None]:
             try:
-                return work(), None
+                with using():
+                    return work(), None
             except libvirt.libvirtError as error:
                 return None, translated(error, what)
             except BaseException as error:

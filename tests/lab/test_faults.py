@@ -203,9 +203,11 @@ def test_libvirtd_of_the_target_is_killed_in_the_hand_over(
 
 
 def test_the_cable_of_the_target_is_pulled_in_a_live_move(
-    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+    lab: Lab, healed: Lab, program: Program, owners: list[Owner]
 ) -> None:
     """It waits; a cancel ends it at once, and the guest goes on where it was."""
+    guest = lab.make(lab.a)
+    guest.wait_beats(lab.a)
     owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=SLOW))
     owner.expect(lambda: working(lab.a, guest), "no memory goes over")
     lab.b.unplug()
