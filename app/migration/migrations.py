@@ -23,7 +23,7 @@ from app.migration.move import Identities, Move, Sites, Tools, no_secrets
 from app.migration.plan import Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged, new_id
 from app.store import codec
-from app.tasks import Stage, Task, Tasks, TaskState
+from app.tasks import ENDED, Stage, Task, Tasks, TaskState
 from backends import registry
 from backends.driver import Exports, Imports
 from backends.errors import BackendError, Conflict, Invalid, NotFound, Unsupported
@@ -184,11 +184,17 @@ class Migrations:
     def fenced(self, ref: Ref) -> str:
         """Why this VM must not be started: it is what a finished move keeps for Undo. Empty where it may."""
         past = self._kept.fences(ref)
+        if past is not None and past.plan.uid and self._identity.ref_of(past.plan.uid) == ref:
+            # It came back by a later move: this is the VM itself, not what was kept.
+            return ""
         return f"it was moved to {past.plan.to.connection} and is kept for Undo" if past is not None else ""
 
-    def _busy(self, ref: Ref) -> str:
-        if any(plan.vm == ref for plan in self._open.values()):
-            return "a move of it is under way"
+    def _busy(self, ref: Ref, besides: str = "") -> str:
+        for ident, plan in self._open.items():
+            task = self._tasks.get(ident)
+            # A task that was cancelled before its first step is over without having said so here.
+            if plan.vm == ref and ident != besides and task is not None and task.state not in ENDED:
+                return "a move of it is under way"
         fenced = self.fenced(ref)
         return f"{fenced}" if fenced else ""
 
@@ -232,6 +238,9 @@ class Migrations:
                 if names[-1] in await self._store.open_migrations():
                     await self._interrupted.go_on(task, names[-1])
                 else:
+                    # What is tried again may have been moved by another task since.
+                    if busy := self._busy(plan.vm, besides=task.id):
+                        raise Conflict(busy)
                     fresh = plan if not await self._store.journal(plan.id) else replace(plan, id=new_id())
                     names.append(fresh.id)
                     journal = await Journal.begin(self._store, fresh, task.id)
@@ -293,9 +302,20 @@ class Migrations:
             if past.plan.mode == Mode.LIVE:
                 await self._move_back(task, done, past.plan, past.known)
             else:
+                self._still_there(past)
                 await self._reverse(task, past.plan, past.known)
 
         return undo
+
+    def _still_there(self, past: Past) -> None:
+        """Raises Conflict where the VM that a finished move made went on since: its source may not start beside it."""
+        plan, made = past.plan, codec.decode(Ref, past.known["create"]["ref"])
+        cure = "take its later move back first"
+        if busy := self._busy(made):
+            raise Conflict(f"it cannot be taken back: {busy}", cure=cure)
+        place = self._identity.ref_of(plan.uid) if plan.uid and not plan.copy else None
+        if place is not None and place != made:
+            raise Conflict(f"it cannot be taken back: it is on {place.connection} by now", cure=cure)
 
     async def _roll_back(self, task: Task, done: Task, journal: Journal) -> None:
         self._interrupted.stop_waiting(done)
