@@ -1,8 +1,8 @@
 """A copy by the tool of the trade: `qemu-img convert` from file to file, `nbdcopy` from a file to an NBD server.
 
 Used where both sides can be reached from outside this process (they answer `handle()`) and nothing is to be done to
-the bytes on their way. The tool copies, and the mover hashes the source beside it: of a file that costs no second
-reading from the disk; a source on the network would be sent twice, so it is not handed over.
+the bytes on their way. The tool copies, and the mover hashes the source after it; a source on the network would be
+sent twice, so it is not handed over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from backends.disks import Handle
 from backends.errors import BackendError, Cancelled
 
-CONNECTIONS = 4
 PERCENT = re.compile(rb"(\d+(?:\.\d+)?)/100")
 ASK_EVERY_S = 0.1
 END_S = 2.0
@@ -34,8 +33,7 @@ def command(source: Handle | None, sink: Handle | None) -> Sequence[str]:
         raw = ("-n", "--target-is-zero", "-f", "raw", "-O", "raw")
         return ("qemu-img", "convert", "-p", *raw, source.path, sink.path)
     if sink.nbd and shutil.which("nbdcopy"):
-        known = ("--progress=1", "--destination-is-zero", "--flush", f"--connections={CONNECTIONS}")
-        return ("nbdcopy", *known, "--", source.path, sink.nbd)
+        return ("nbdcopy", "--progress=1", "--destination-is-zero", "--flush", "--", source.path, sink.nbd)
     return ()
 
 

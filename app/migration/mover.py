@@ -14,7 +14,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TextIO, cast
 
 from app.migration.copy import Copy
@@ -77,19 +76,16 @@ class Mover:
         return {"event": "done", "id": ident, "digest": digest, "size": source.size}
 
     def _hand_over(self, words: Sequence[str], source: DiskSource, sink: DiskSink) -> str:
-        """A tool copies; the hash of what it reads is made beside it, with less claim on the processor."""
+        """A tool copies. What it read is hashed after it: beside it, that would take the processor from the copy."""
         total = sum(extent.length for extent in source.extents() if extent.data)
 
         def share(part: float) -> None:
             self._tell({"event": "progress", "done": round(part * total), "total": total})
 
-        tool = Handover(words, share)
-        with ThreadPoolExecutor(1, "hash", _step_back) as hashing:
-            digest = hashing.submit(Copy(source, None, stop=self._stop).run)
-            tool.wait(self._stop)
-            sink.flush()
-            self._tell({"event": "copied"})
-            return digest.result()
+        Handover(words, share).wait(self._stop)
+        sink.flush()
+        self._tell({"event": "copied"})
+        return Copy(source, None, stop=self._stop).run()
 
     def _read_back(self) -> dict[str, Any]:
         importer = cast(type[Imports], registry.load(self._job.sink.backend))
@@ -110,12 +106,6 @@ class Mover:
             self._tell({"event": "safe", "offset": offset})
 
         return Copy(source, sink, resume=resume, stop=self._stop, report=report, safe=safe).run()
-
-
-def _step_back() -> None:
-    """On Linux this thread, and those that it starts, let others go first; elsewhere it changes nothing."""
-    if sys.platform == "linux":
-        os.nice(10)
 
 
 def _await_end(stop: threading.Event) -> None:

@@ -3,8 +3,7 @@
     python -m tests.bench.bench_copy [--json] [--mib 2048] [--rounds 5]
 
 Medians of times taken in turns. Both sides end with their bytes on disk. What verification costs has its own column:
-the rest of the source's hash, which is made beside the copy, and reading back and comparing. The start of our process
-is a row of its own as well.
+the hash of the source, reading back and comparing. The start of our process is a row of its own as well.
 """
 
 from __future__ import annotations
