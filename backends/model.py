@@ -339,6 +339,8 @@ class SourceFacts:
     nics: tuple[Nic, ...] = ()
     blocking: tuple[Finding, ...] = ()
     cpu_xml: str = ""
+    export_running: bool | None = None
+    """Whether its disks can be read at one instant while it runs. None: not known."""
     read_only: bool = False
     online: bool = True
     complete: bool = False

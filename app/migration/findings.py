@@ -67,6 +67,10 @@ def _ability(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[F
             if facts.online and not facts.read_only and Capability.MOVE_LIVE not in facts.capabilities:
                 yield _red("capability", f"{ref.connection} cannot move a running VM", "choose cold", "mode")
         return
+    if plan.copy and source.export_running is False and vm.state not in (PowerState.OFF, PowerState.CRASHED):
+        yield _red(
+            "running", f"{vm.name} is {vm.state}: {plan.vm.connection} reads only disks at rest", "stop it first"
+        )
     if vm.state in (PowerState.PAUSED, PowerState.SUSPENDED) and not plan.copy:
         yield _red("state", f"{vm.name} is {vm.state}: its memory would be lost", "resume it, or shut it down")
     if source.online and not source.read_only and Capability.EXPORT not in source.capabilities:
@@ -125,6 +129,8 @@ def _space(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Fin
 
 
 def _names(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Finding]:
+    if target.complete and not plan.copy and plan.vm.connection == plan.to.connection and not plan.mapping.name:
+        return  # it is the VM itself that the whole connection knows by this name
     name = plan.mapping.name or source.vm.name
     if name in target.names:
         yield _red("name", f"{name} exists there already", "give it another name", "name")

@@ -55,19 +55,20 @@ def new_id() -> str:
 def judged(
     wish: Wish, source: SourceFacts, target: TargetFacts, spec: VmSpec | None = None, known: Experience = NO_EXPERIENCE
 ) -> tuple[Plan, Verdict]:
-    """The plan and what is thought of it. Where live is not possible but cold is, that is the plan, and says why."""
+    """The plan and what is thought of it. A running VM that the platform could move live is only stopped for a move
+    where that was chosen: what stands in the way of the live one is said instead."""
     mode = wish.mode or choose_mode(source, target, copy=wish.copy)
     plan = _plan(wish, mode, source, target, spec, known)
     opinion = findings(plan, source, target)
     if opinion.allowed or wish.mode is not None or mode != Mode.LIVE:
         return plan, opinion
-    other = _plan(wish, Mode.COLD, source, target, spec, known)
-    second = findings(other, source, target)
-    if not second.allowed:
+    other = findings(_plan(wish, Mode.COLD, source, target, spec, known), source, target)
+    if not other.allowed:
         return plan, opinion
-    why = next(finding.message for finding in opinion.findings if finding.level == Level.RED)
-    note = Finding(level=Level.INFO, code="not-live", message=f"not live: {why}")
-    return other, verdict(other, (note, *second.findings))
+    note = Finding(
+        level=Level.INFO, code="cold-works", message="a cold move works; it stops the VM", cure="choose cold"
+    )
+    return plan, verdict(plan, (*opinion.findings, note))
 
 
 def _plan(

@@ -58,6 +58,7 @@ async def of_source(driver: Driver, uuid: str) -> SourceFacts:
             nics=vm.nics,
             blocking=tuple(blocking(definition) + held(item)),
             cpu_xml="" if cpu is None else domainxml.serial(cpu).strip(),
+            export_running=False,
             complete=True,
         )
 

@@ -174,10 +174,27 @@ def test_the_unsafe_flag_needs_the_proof() -> None:
     assert "shared" in codes(opinion, Level.INFO)
 
 
-def test_where_live_is_not_possible_cold_is_offered_with_the_reason() -> None:
-    plan, opinion = judged(Wish(vm=REF, to=HOST_B), SOURCE, replace(TARGET, ports_open=False))
-    assert plan.mode == Mode.COLD
-    assert any(item.code == "not-live" and "ports" in item.message for item in opinion.findings)
+def test_a_running_vm_is_not_stopped_where_nobody_chose_that() -> None:
+    closed = replace(TARGET, ports_open=False)
+    plan, opinion = judged(Wish(vm=REF, to=HOST_B), SOURCE, closed)
+    assert (plan.mode, opinion.colour) == (Mode.LIVE, "red")
+    assert "49152" in next(item.cure for item in opinion.findings if item.code == "ports")
+    assert "cold-works" in codes(opinion, Level.INFO)
+    plan, opinion = judged(Wish(vm=REF, to=HOST_B, mode=Mode.COLD), SOURCE, closed)
+    assert (plan.mode, opinion.allowed) == (Mode.COLD, True)
+
+
+def test_a_copy_of_a_running_vm_needs_a_driver_that_can_read_it() -> None:
+    opinion = judged(Wish(vm=REF, to=HOST_B, copy=True), replace(SOURCE, export_running=False), TARGET)[1]
+    assert "stop it first" in next(item.cure for item in opinion.findings if item.code == "running")
+    assert judged(Wish(vm=REF, to=HOST_B, copy=True), replace(SOURCE, export_running=True), TARGET)[1].allowed
+
+
+def test_a_vm_that_moves_within_its_connection_does_not_clash_with_itself() -> None:
+    target = replace(TARGET, ref=replace(HOST_B, connection=REF.connection), names=frozenset({"web-01"}))
+    target = replace(target, uuids=frozenset({"u1"}))
+    opinion = judged(Wish(vm=REF, to=target.ref), SOURCE, target)[1]
+    assert opinion.allowed, opinion
 
 
 def test_a_copy_may_stay_in_place_and_gets_a_name_of_its_own() -> None:
