@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from app.migration.itinerary import itinerary
+from app.migration.later import recheck
 from app.migration.move import Move
 from app.migration.shield import uninterrupted
 from app.migration.steps import Step
@@ -16,6 +17,8 @@ from backends.errors import BackendError, Cancelled, Conflict, OutcomeUnknown
 from backends.model import Level, now
 
 log = logging.getLogger(__name__)
+MAKING = frozenset({"disks", "create"})
+"""Steps that make things on the target: one that gave no answer may still be at it after the roll-back."""
 
 
 async def forward(move: Move) -> None:
@@ -112,6 +115,8 @@ async def _back(move: Move) -> None:
     record = move.journal.record
     if not record.back:
         await move.journal.back()
+    if (record.begun - record.done.keys()) & MAKING:
+        await recheck(move.tools.store, move.plan.id, move.plan.to.connection)
     for step in reversed(itinerary(move.plan)):
         if step.undo is None or step.name not in record.begun or step.name in record.undone:
             continue

@@ -19,6 +19,7 @@ from app.migration.interrupted import Interrupted
 from app.migration.itinerary import in_words, itinerary, stage_names
 from app.migration.journal import Journal, Result
 from app.migration.kept import Kept, Past
+from app.migration.later import Later
 from app.migration.move import Identities, Move, Sites, Tools, no_secrets
 from app.migration.plan import Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged, new_id
@@ -90,6 +91,7 @@ class Migrations:
         self._experience = Experience(rates={}, stops={})
         self._kept = Kept(store)
         self._open: dict[str, Plan] = {}
+        self._later = Later(tasks, self._tools, self._kept)
         self._interrupted = Interrupted(tasks, self._tools, self._open, self._finish, self._undo_of)
 
     # Judging
@@ -359,7 +361,9 @@ class Migrations:
                 self._tasks.adopt(task, None, self._undo_of(task))
 
         await self._kept.read(adopt)
-        return await self._interrupted.recover()
+        found = await self._interrupted.recover()
+        self._later.begin()
+        return found
 
     def awaited(self) -> set[str]:
         """The connections that moves which are not over, and do not run, wait for."""
@@ -375,6 +379,7 @@ class Migrations:
 
     async def close(self) -> None:
         """Stop waiting for sides that do not answer. Tasks at work are ended by Tasks."""
+        await self._later.close()
         await self._interrupted.close()
 
 
