@@ -56,18 +56,22 @@ def sheet(t: Tokens) -> str:
 #dockTab:hover {{ background: {t.pane2}; }}
 #dockTab:focus {{ border: 1px solid {t.accent}; }}
 #log, #code {{ font-family: "JetBrains Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 12px; }}
-#code[quiet="true"] {{ border: none; padding: 0; }}
+#code[quiet="true"] {{ border: 1px solid {t.pane}; padding: 0; }}
+#code[quiet="true"]:focus {{ border-color: {t.accent}; }}
 #log {{ background: {t.background}; border: none; border-top: 1px solid {t.line}; border-radius: 0; }}
 #toast {{ background: {t.pane}; border: 1px solid {t.line}; border-radius: 8px; }}
 #toast QLabel {{ background: transparent; }}
 {edges}
 #danger {{ background: {t.bad}; border-color: {t.bad}; color: {t.pane}; }}
+#danger:focus {{ border: 2px solid {t.text}; padding: 4px 11px; }}
 #danger:disabled {{ background: {t.pane2}; border-color: {t.line}; color: {t.muted}; }}
 #tabs::pane {{ border: none; border-top: 1px solid {t.line}; }}
 #tabs > QTabBar {{ background: {t.pane}; }}
 #tabs QTabBar::tab {{ background: {t.pane}; color: {t.muted}; padding: 10px 10px 9px 10px; margin-left: 6px;
     border: none; border-bottom: 2px solid transparent; }}
 #tabs QTabBar::tab:selected {{ color: {t.text}; font-weight: 600; border-bottom: 2px solid {t.accent}; }}
+#tabs QTabBar:focus::tab:selected {{ background: {t.accent_bg}; }}
+#tabs QTabBar::tab:selected:focus {{ background: {t.accent_bg}; }}
 #tabs QTabBar::tab:hover:!selected {{ color: {t.text}; }}
 #tabs QTabBar::close-button {{ subcontrol-position: right; }}
 #right {{ background: {t.pane}; }}

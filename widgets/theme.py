@@ -226,6 +226,7 @@ QPushButton:pressed, QPushButton:checked {{ background: {t.accent_bg}; }}
 QPushButton:disabled {{ color: {t.muted}; background: {t.background}; }}
 QPushButton:focus {{ border-color: {t.accent}; }}
 QPushButton:default {{ background: {t.accent}; border-color: {t.accent}; color: {t.on_accent}; }}
+QPushButton:default:focus {{ border: 2px solid {t.text}; padding: 4px 11px; }}
 QPushButton:default:disabled {{ background: {t.pane2}; border-color: {t.line}; color: {t.muted}; }}
 QPushButton::menu-indicator {{ image: none; width: 0; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 6px; padding: 3px; }}

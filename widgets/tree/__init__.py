@@ -70,8 +70,8 @@ class GroupBy(QWidget):
         look = (
             f"QToolButton {{ color: {theme.tokens().muted}; {small} border: none; padding: 2px 3px; }}"
             f"QToolButton:hover {{ color: {theme.tokens().text}; }}"
-            f"QToolButton:focus {{ background: {theme.tokens().pane2}; }}"
             f"QToolButton:checked {{ color: {theme.tokens().text}; background: transparent; font-weight: 600; }}"
+            f"QToolButton:focus {{ background: {theme.tokens().accent_bg}; border-radius: 4px; }}"
         )
         for button in self.buttons.values():
             button.setStyleSheet(look)
@@ -113,7 +113,6 @@ class Tree(QWidget):
         column.setSpacing(0)
         column.addWidget(self.group_by)
         column.addWidget(self.view, 1)
-        self.setFocusProxy(self.view)
         self.setAutoFillBackground(True)
         self.setBackgroundRole(QPalette.ColorRole.Base)
         self.setMinimumWidth(270)
