@@ -350,7 +350,7 @@ class Window(QMainWindow):
         self._rows.addWidget(self._columns)
         self._rows.addWidget(self.dock)
         self._rows.setStretchFactor(0, 1)
-        self._rows.setSizes([700, 116])
+        self._rows.setSizes([692, 124])
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
