@@ -172,7 +172,7 @@ class Interrupted:
 
     async def _taken_on(self, task: Task) -> bool:
         """Both sides answer: go on by ourselves, or say what was found and ask. False: try again later."""
-        journal = await self._journal_of(task)
+        journal = await Journal.of_task(self._tools.store, task.id)
         if journal is None:
             return True
         if recovery.what_next(journal.record) != recovery.Next.ASK:
@@ -204,13 +204,6 @@ class Interrupted:
             raise Unreachable(f"{error}; nothing was touched", cure="it goes on when both sides answer") from error
         move.note(text)
         self._tools.tell(f"{move.task.title}: {text}", Level.AMBER, move.plan.vm)
-
-    async def _journal_of(self, task: Task) -> Journal | None:
-        for name in await self._tools.store.open_migrations():
-            journal = await Journal.load(self._tools.store, name)
-            if journal.record.task == task.id:
-                return journal
-        return None
 
     async def close(self) -> None:
         """Stop waiting for sides that do not answer."""

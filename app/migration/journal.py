@@ -6,6 +6,7 @@ in part or in whole; steps are written so that doing (or undoing) them again is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -106,7 +107,20 @@ class Journal:
     @classmethod
     async def load(cls, store: Store, name: str) -> Journal:
         """Raises ValueError for a journal that cannot be understood."""
-        return cls(store, Record.read(await store.journal(name)))
+        try:
+            return cls(store, Record.read(await store.journal(name)))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the journal of migration {name} is damaged: {error!r}") from error
+
+    @classmethod
+    async def of_task(cls, store: Store, task: str) -> Journal | None:
+        """The open journal of a task. Those that cannot be understood are nobody's: they hold up no other."""
+        for name in await store.open_migrations():
+            with contextlib.suppress(ValueError):
+                journal = await cls.load(store, name)
+                if journal.record.task == task:
+                    return journal
+        return None
 
     async def intent(self, step: str) -> None:
         await self._write({"do": "intent", "step": step})

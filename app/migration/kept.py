@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from backends.model import Ref, now
 if TYPE_CHECKING:
     from app.store import Store
 
+log = logging.getLogger(__name__)
 SETTING = "migration.kept"
 KNOWN = ("check", "create", "confirm")
 """The steps whose results Undo needs."""
@@ -58,8 +60,12 @@ class Kept:
         """From the store; `adopt` is called for each."""
         rows = await self._store.setting(SETTING, {})
         for name, row in rows.items():
-            plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
-            self._past[name] = Past(plan, row["known"], until, row["task"])
+            try:
+                plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
+                self._past[name] = Past(plan, row["known"], until, row["task"])
+            except (ValueError, KeyError, TypeError, AttributeError):
+                log.exception("what migration %s keeps for Undo cannot be read", name)
+                continue
             adopt(self._past[name])
 
     async def keep(self, move: Move) -> None:

@@ -293,11 +293,10 @@ class Migrations:
         """Takes `done` back: what was interrupted is rolled back, what is finished is reversed."""
 
         async def undo(task: Task) -> None:
-            for name in await self._store.open_migrations():
-                journal = await Journal.load(self._store, name)
-                if journal.record.task == done.id:
-                    await self._roll_back(task, done, journal)
-                    return
+            journal = await Journal.of_task(self._store, done.id)
+            if journal is not None:
+                await self._roll_back(task, done, journal)
+                return
             past = self._kept.of_task(done.id)
             if past is None:
                 raise NotFound("there is nothing left to take back")
