@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 COLOURS = {"green": "green", "amber": "yellow", "red": "red", "info": "cyan"}
+
+CONTROLS = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Categories of characters that move the cursor, colour, or turn the direction of writing."""
 
 
 def size(value: float) -> str:
@@ -31,6 +35,21 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def harmless(text: str) -> str:
+    """`text` without what a terminal would obey: a VM's name is written by whoever runs its host."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char in "\n\t" or unicodedata.category(char) not in CONTROLS else "\ufffd" for char in text)
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, dict):
+        return {name: _harmless(item) for name, item in value.items()}
+    return [_harmless(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 class Printer:
     """Takes a verb's dicts as they come. Results go to standard output, everything else to standard error.
 
@@ -46,6 +65,8 @@ class Printer:
 
     def __call__(self, row: Row) -> None:
         kind = row["type"]
+        if not self._json or kind != "result":
+            row = _harmless(row)
         if kind == "progress":
             if not self._json and sys.stderr.isatty():
                 self._advance(row)
@@ -122,7 +143,7 @@ def table(console: Console, columns: dict[str, list[str]], empty: str) -> None:
     for name in columns:
         made.add_column(name, overflow="fold")
     for cells in zip(*columns.values(), strict=True):
-        made.add_row(*(Text(cell) for cell in cells))
+        made.add_row(*(Text(" ".join(cell.split("\n"))) for cell in cells))
     console.print(made)
 
 

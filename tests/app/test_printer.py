@@ -1,0 +1,44 @@
+"""What a terminal is given: no name of a VM, no error of a server can colour it, move its cursor or reverse it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.cli.printer import Printer, show_fields, show_objects
+
+EVIL = "\x1b[31m\x1b]0;title\x07\x9b2J\u202eexe\u2028\r[red]<img src=x>"
+
+
+def row(name: str) -> dict[str, Any]:
+    facts = {"kind": "vm", "state": "running", "vcpus": 1, "memory_bytes": 5, "addresses": [EVIL], "group": EVIL}
+    return {"name": name, "connection": "kvm", "origin": "live", "age_s": 1, **facts}
+
+
+def result(data: object) -> dict[str, Any]:
+    return {"type": "result", "ok": True, "message": "", "cure": "", "data": data}
+
+
+def test_nothing_that_a_terminal_obeys_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer(False, show_objects)(result([row(f"web{EVIL}")]))
+    Printer(False, show_fields)(result({"name": EVIL, "description": f"<domain>\n\t{EVIL}</domain>"}))
+    Printer(False)({"type": "error", "message": EVIL, "cure": EVIL, "candidates": [EVIL]})
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "[red]<img src=x>" in text, "the rest is there as it is"
+        assert not set(text) & set("\x1b\x07\x9b\u202e\u2028\r")
+    assert "<domain>\n" in out
+
+
+def test_a_name_of_two_lines_makes_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer(False, show_objects)(result([row("web\nother/vm")]))
+    assert "kvm/web other/vm" in capsys.readouterr().out
+
+
+def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer(True)(result([row(EVIL)]))
+    out = capsys.readouterr().out
+    assert json.loads(out)[0]["name"] == EVIL
+    assert "\x1b" not in out
