@@ -10,6 +10,7 @@ from `adopt` on the VM lives on the target.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,12 +21,15 @@ from app.migration.plan import Plan
 from app.migration.shield import uninterrupted
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, VERIFY, Step
 from app.store import codec
+from app.tasks import TaskState
 from backends.driver import Deletes
-from backends.errors import BackendError, Conflict, Invalid, NotFound, Unsupported
+from backends.errors import BackendError, Conflict, Invalid, NotFound, OutcomeUnknown, Unsupported
 from backends.model import PowerAction, PowerState, Ref, Vm, VmSpec, now
 
 Result = dict[str, Any]
 CONFIRM_S = 300.0
+WANING_S = 30.0
+"""So long a guest that was told to shut down is waited for when the move is taken back."""
 RUNNING = frozenset({PowerState.RUNNING})
 
 
@@ -82,10 +86,16 @@ async def stop(move: Move) -> Result:
     vm = await source_vm(move)
     if vm.state not in AT_REST:
         move.note(f"shutting {vm.name} down")
-        await uninterrupted(power(move.source, plan.vm, PowerAction.SHUTDOWN))
+        move.waning = True
+        try:
+            await uninterrupted(power(move.source, plan.vm, PowerAction.SHUTDOWN))
+        except BackendError:
+            move.waning = False
+            raise
         try:
             await until(move.source, plan.vm, AT_REST, plan.shutdown_s)
         except Conflict:
+            move.waning = False
             if not plan.force_stop:
                 raise Conflict(
                     f"{vm.name} did not shut down within {plan.shutdown_s:g} s",
@@ -100,6 +110,11 @@ async def start_source_again(move: Move) -> None:
     if not move.ran:
         return
     vm = await source_vm(move)
+    if vm.state in RUNNING and move.waning:
+        # A guest that was asked to shut down cannot be asked to stay: it may go off after the cancel.
+        move.note(f"waiting for {vm.name}: it was told to shut down")
+        with contextlib.suppress(Conflict):
+            vm = await until(move.source, move.plan.vm, AT_REST, WANING_S)
     if vm.state in AT_REST:
         move.note(f"starting {vm.name} again on {move.plan.vm.connection}")
         await switch_on(move.source, move.plan.vm)
@@ -132,7 +147,13 @@ async def fence(move: Move) -> Result:
     vm = await look(move.source, move.plan.vm)
     if vm is not None and vm.state not in AT_REST:
         raise Conflict(f"{vm.name} was started during the move: what it did would be lost", cure="move it again")
-    await move.exports.fence(move.plan.vm, migration=move.plan.id)
+    try:
+        await move.exports.fence(move.plan.vm, migration=move.plan.id)
+    except NotFound as error:
+        # The copy may be all that is left of it, or it runs where somebody else took it.
+        move.task.state = TaskState.UNKNOWN
+        gone = f"{name_of(move.plan)} is gone from {move.plan.vm.connection}: what was copied is kept, not started"
+        raise OutcomeUnknown(gone, cure="look where it is; take the move back only if it is safe there") from error
     return {}
 
 

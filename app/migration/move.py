@@ -74,6 +74,8 @@ class Move:
     session: ExportSession | None = None
     repeated: bool = False
     """The step at work was begun before, by an owner that ended in it."""
+    waning: bool = False
+    """The guest was told to shut down and may go off at any moment."""
 
     @property
     def source(self) -> Driver:

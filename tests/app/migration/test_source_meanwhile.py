@@ -1,0 +1,69 @@
+"""What befalls the source while it moves: the guest goes off late, or somebody deletes the VM."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from app.migration import Mode
+from app.tasks import TaskState
+from backends.demo import Driver
+from backends.model import PowerAction, PowerState, Ref
+from tests.app.migration.pair import Pair
+
+
+async def test_a_cancel_while_the_guest_shuts_down_leaves_it_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, power, late = asyncio.Event(), Driver.power, set[asyncio.Task[None]]()
+
+    async def slow(self: Driver, ref: Ref, action: PowerAction) -> None:
+        if action != PowerAction.SHUTDOWN:
+            return await power(self, ref, action)
+
+        async def goes_off() -> None:
+            await asyncio.sleep(0.5)
+            await power(self, ref, PowerAction.OFF)
+
+        late.add(asyncio.create_task(goes_off()))
+        asked.set()
+
+    monkeypatch.setattr(Driver, "power", slow)
+    pair = await Pair.open(tmp_path)
+    try:
+        planned = await pair.migrations.plan(pair.vm.ref, pair.to_b(), mode=Mode.COLD)
+        task = pair.migrations.start(planned)
+        await asyncio.wait_for(asked.wait(), 30)
+        pair.tasks.cancel(task.id)
+        await pair.tasks.wait(task)
+        await asyncio.gather(*late)
+        assert task.state == TaskState.CANCELLED, (task.error, task.log)
+        assert [(vm.ref.connection, vm.state) for vm in pair.runnable()] == [("a", PowerState.RUNNING)]
+        assert pair.leftovers() == []
+    finally:
+        await pair.close()
+
+
+async def test_the_copy_of_a_vm_that_was_deleted_meanwhile_is_kept(tmp_path: Path) -> None:
+    pair = await Pair.open(tmp_path)
+    try:
+        ref, append = pair.vm.ref, pair.store.journal_append
+
+        async def deleting(migration: str, entry: Mapping[str, object]) -> int:
+            number = await append(migration, entry)
+            if (entry["do"], entry.get("step")) == ("done", "verify"):
+                await pair.a.delete(ref, disks=True)
+            return number
+
+        pair.store.journal_append = deleting  # type: ignore[method-assign]
+        task = await pair.move(mode=Mode.COLD)
+        assert task.state == TaskState.UNKNOWN
+        assert "gone from a" in task.error
+        (kept,) = pair.runnable()
+        assert (kept.ref.connection, kept.state) == ("b", PowerState.OFF)
+        assert pair.disk_hash(pair.b, kept), "its disk is there"
+    finally:
+        await pair.close()
