@@ -70,7 +70,6 @@ def sheet(t: Tokens) -> str:
 #tabs QTabBar::tab {{ background: {t.pane}; color: {t.muted}; padding: 10px 10px 9px 10px; margin-left: 6px;
     border: none; border-bottom: 2px solid transparent; }}
 #tabs QTabBar::tab:selected {{ color: {t.text}; font-weight: 600; border-bottom: 2px solid {t.accent}; }}
-#tabs QTabBar:focus::tab:selected {{ background: {t.accent_bg}; }}
 #tabs QTabBar::tab:selected:focus {{ background: {t.accent_bg}; }}
 #tabs QTabBar::tab:hover:!selected {{ color: {t.text}; }}
 #tabs QTabBar::close-button {{ subcontrol-position: right; }}

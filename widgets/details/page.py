@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.tasks import Task
     from widgets.window import Window
 
+NARROW = 660
 WIDE = 880
 """From this width on, cards stand three in a row."""
 
@@ -140,6 +141,7 @@ class Page(QWidget):
         """The muted words below the title."""
         while len(self._facts) < len(texts):
             made = label("", "muted", self, copy=True)
+            made.setMinimumWidth(1)
             self._facts.append(made)
             self.facts.insertWidget(len(self._facts) - 1, made)
             if len(self._facts) == 1:
@@ -151,6 +153,15 @@ class Page(QWidget):
     def show_pills(self, texts: list[str]) -> None:
         for number, pill in enumerate(self.pills):
             pill.show_as(texts[number] if number < len(texts) else "", "muted")
+        self._fit_pills()
+
+    def resizeEvent(self, event: object) -> None:
+        self._fit_pills()
+
+    def _fit_pills(self) -> None:
+        """Where it is narrow the buttons come before the pills."""
+        for pill in self.pills:
+            pill.setVisible(bool(pill.text()) and self.width() >= NARROW)
 
     def concerns(self, delta: Delta) -> bool:
         """Whether news touch what is shown here."""

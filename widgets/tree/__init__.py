@@ -177,6 +177,8 @@ class Tree(QWidget):
         self.view.set_word(words[0] if words else "")
         self._query = text
         self.rows.set_query(f"{text} {RUNNING}".strip() if self._running_only else text)
+        if self.view.nothing:
+            self._on_synced()
 
     def show_running_only(self, on: bool) -> None:
         """Leave out what does not run, whatever is searched for."""

@@ -171,8 +171,9 @@ class View(QTableView):
         if self.nothing:
             painter = QPainter(self.viewport())
             painter.setPen(theme.colour("muted"))
-            room = self.viewport().rect().adjusted(24, 0, -24, -self.viewport().height() // 3)
-            painter.drawText(room, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self.nothing)
+            below = self.visualRect(self.rows.index(len(self.rows.rows) - 1, 0)).bottom() + 24
+            room = self.viewport().rect().adjusted(24, below, -24, 0)
+            painter.drawText(room, Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap, self.nothing)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         row, key = self.currentIndex().row(), event.key()
