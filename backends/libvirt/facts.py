@@ -216,7 +216,7 @@ async def of_target(driver: Driver, to: Ref, source: SourceFacts | None, peer: D
             compatible = cpu_compatible(conn, origin, vm, cpu)
             common = storage.shared(origin, conn, disk_pools)
             if verdict is None:
-                verdict = probe(origin, conn, where)
+                verdict = probe(number, driver.client.number, where)
         domains = conn.listAllDomains(0)
         return (
             TargetFacts(

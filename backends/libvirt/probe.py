@@ -14,12 +14,15 @@ from typing import Any
 
 import libvirt
 
-from backends.libvirt.client import Conn
+from backends.errors import Unreachable
+from backends.libvirt.client import Conn, connection, using
 from backends.libvirt.create import virtualization
 from backends.libvirt.live import bracketed
 from backends.libvirt.picture import PROBE
 
 GIVE_UP_S = 8.0
+ENDS_WITHIN_S = 3.0
+NO_ANSWER = "no answer: a firewall may swallow it"
 VALID_S = 300.0
 STALE_S = 120
 CLOSED = frozenset(
@@ -52,19 +55,40 @@ class Verdicts:
         self._known[number] = (time.monotonic(), verdict)
 
 
-def probe(source: Conn, target: Conn, address: str) -> Verdict:
-    """Migrate a probe with TLS, then without where that failed. The probe is gone afterwards on both sides."""
+def probe(source_number: int, target_number: int, address: str) -> Verdict:
+    """Migrate a probe with TLS, then without where that failed. The probe is gone afterwards on both sides.
+
+    Where a firewall swallows what it does not like, libvirt itself cannot be stopped for two minutes: the probe is
+    given up, and its thread ends alone.
+    """
+    source, target = connection(source_number), connection(target_number)
     try:
         kind, emulator = virtualization(source, "x86_64")
     except Exception as error:
         return Verdict(None, None, str(error))
     for side in (source, target):
         _sweep(side)
-    encrypted, reason = _attempt(source, target, address, kind, emulator, libvirt.VIR_MIGRATE_TLS)
-    if encrypted:
-        return Verdict(True, True)
-    opened, reason = _attempt(source, target, address, kind, emulator, 0)
+    for flags in (libvirt.VIR_MIGRATE_TLS, 0):
+        opened, reason = _in_time(source_number, target_number, address, kind, emulator, flags)
+        if opened and flags:
+            return Verdict(True, True)
+        if reason == NO_ANSWER:
+            break
     return Verdict(opened, False if opened else None, reason)
+
+
+def _in_time(source: int, target: int, address: str, kind: str, emulator: str, flags: int) -> tuple[bool | None, str]:
+    """One attempt in a thread of its own, which keeps both connections until it is over."""
+    found: list[tuple[bool | None, str]] = []
+
+    def work() -> None:
+        with using(), suppress(libvirt.libvirtError, Unreachable):
+            found.append(_attempt(connection(source), connection(target), address, kind, emulator, flags))
+
+    thread = threading.Thread(target=work, name="libvirt-probe", daemon=True)
+    thread.start()
+    thread.join(GIVE_UP_S + ENDS_WITHIN_S)
+    return found[0] if found else (False, NO_ANSWER)
 
 
 def _attempt(source: Conn, target: Conn, address: str, kind: str, emulator: str, flags: int) -> tuple[bool | None, str]:
@@ -104,3 +128,6 @@ def _sweep(conn: Conn) -> None:
 def _abort(item: Any) -> None:
     with suppress(libvirt.libvirtError):
         item.abortJob()
+    time.sleep(1)
+    with suppress(libvirt.libvirtError):
+        item.destroy()
