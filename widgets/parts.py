@@ -154,7 +154,7 @@ class Check(QCheckBox):
         edge = "line" if not self.isEnabled() else "accent" if on or lit else "muted"
         painter.setPen(QPen(theme.colour(edge), 2 if self.hasFocus() and not on else 1))
         painter.setBrush(theme.colour("accent" if on and self.isEnabled() else "pane"))
-        painter.drawRoundedRect(QRectF(place).adjusted(1, 1, -1, -1), 4, 4)
+        painter.drawRoundedRect(QRectF(place).adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)
         if on:
             tick = pixmap("check", "on_accent" if self.isEnabled() else "muted", 12, self.devicePixelRatioF())
             painter.drawPixmap(place.center().x() - 5, place.center().y() - 5, tick)
@@ -164,7 +164,7 @@ class Check(QCheckBox):
         if on and self.hasFocus():
             painter.setPen(QPen(theme.colour("link"), 1))
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(QRectF(place).adjusted(-1, -1, 1, 1), 6, 6)
+            painter.drawRoundedRect(QRectF(place).adjusted(-0.5, -0.5, 0.5, 0.5), 5, 5)
 
 
 class Sign(QLabel):
