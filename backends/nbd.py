@@ -33,6 +33,9 @@ BLOCK = 1 << 20
 PARALLEL = 8
 STEP = 1 << 30
 """How much of the disk one block-status request asks for."""
+MOST_WORDS = 16 << 20
+"""No answer of a server is longer in bytes, beside the data that was asked for."""
+MOST_REPLIES = 1000
 ERRNO: dict[int, type[BackendError]] = {1: Denied, 22: Invalid, 28: QuotaExceeded, 108: Unreachable}
 
 
@@ -74,7 +77,7 @@ class NbdConnection:
         except BaseException as error:
             self._file.close()
             self._socket.close()
-            if isinstance(error, OSError | EOFError):
+            if isinstance(error, OSError | EOFError | struct.error):
                 raise Unreachable(f"the NBD server does not answer: {error}") from None
             raise
         self._receiver = threading.Thread(target=self._receive, name="nbd", daemon=True)
@@ -110,6 +113,8 @@ class NbdConnection:
             if not found:
                 raise BackendError("the NBD server tells nothing about the disk's extents")
             for length, flags in found:
+                if not length:
+                    raise BackendError("the NBD server tells of an extent of no bytes")
                 kind = not flags & ZERO
                 if data is not None and kind != data:
                     yield Extent(start, offset - start, data)
@@ -152,9 +157,11 @@ class NbdConnection:
 
     def _option(self, option: int, body: bytes = b"") -> list[tuple[int, bytes]]:
         self._socket.sendall(struct.pack(">QII", OPTION, option, len(body)) + body)
-        replies = []
+        replies: list[tuple[int, bytes]] = []
         while True:
             _magic, _option, kind, length = struct.unpack(">QIII", self._take(20))
+            if length > MOST_WORDS or len(replies) > MOST_REPLIES:
+                raise Invalid("the NBD server answers without end")
             replies.append((kind, self._take(length)))
             if kind == ACK or kind >> 31:
                 return replies
@@ -181,8 +188,10 @@ class NbdConnection:
         try:
             while True:
                 self._reply()
-        except (OSError, EOFError, ValueError) as error:
-            broken = Unreachable(f"the NBD server went away: {error}")
+        except Exception as error:
+            # Whatever the server sent: whoever waits for an answer must not wait for ever.
+            known = isinstance(error, OSError | EOFError | ValueError)
+            broken = Unreachable(f"the NBD server went away: {error if known else 'it speaks nonsense'}")
             with self._send:
                 self._broken = broken
                 left, self._pending = list(self._pending.values()), {}
@@ -202,7 +211,10 @@ class NbdConnection:
             last = True
         elif magic == STRUCTURED:
             flags, kind, handle, length = struct.unpack(">HHQI", self._take(16))
-            pending, body = self._pending[handle], self._take(length)
+            pending = self._pending[handle]
+            if length > len(pending.data) + MOST_WORDS:
+                raise EOFError("it answers more than was asked for")
+            body = self._take(length)
             _chunk(pending, kind, body)
             last = bool(flags & 1)
         else:
@@ -315,6 +327,8 @@ def _chunk(pending: _Pending, kind: int, body: bytes) -> None:
     if kind == CHUNK_DATA:
         (offset,) = struct.unpack(">Q", body[:8])
         at = offset - pending.offset
+        if not 0 <= at <= at + len(body) - 8 <= len(pending.data):
+            raise EOFError("it answers with data that was not asked for")
         pending.data[at : at + len(body) - 8] = body[8:]
     elif kind == CHUNK_STATUS:
         pending.extents += [
