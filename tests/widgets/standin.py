@@ -510,7 +510,8 @@ STAGES = ("Prepare", "Copy", "Switch", "Verify", "Tidy")
 
 def move_task(vm: Ref, to: Ref, name: str, mode: str = "live") -> Task:
     stages = [Stage(stage) for stage in STAGES]
-    return Task("move", f"{name} {vm.connection} → {to.connection} {mode}", ref=vm, target=to, stages=stages)
+    title = f"{name} {vm.connection} -> {to.connection}"
+    return Task("move", title, ref=vm, target=to, stages=stages, result={"mode": mode})
 
 
 class Services:
@@ -545,7 +546,7 @@ def show_tasks(services: Services) -> None:
     for stage in done.stages:
         stage.state, stage.began, stage.ended = StageState.DONE, began, began + timedelta(seconds=4.1)
     done.state, done.undo = TaskState.DONE, "moves db-01 back to kvm-b"
-    done.downtime_forecast_s, done.result = 0.04, {"downtime_s": 0.038, "seconds": 4.1}
+    done.downtime_forecast_s, done.result = 0.04, {"downtime_s": 0.038, "seconds": 4.1, "mode": "live"}
     services.tasks.adopt(done)
     moving = move_task(vm_ref("kvm-b", "mail"), Ref("aws-prod", Kind.ZONE, "eu-west-1"), "mail", "cold")
     moving.state, moving.downtime_forecast_s, moving.pausable = TaskState.RUNNING, 9.0, True

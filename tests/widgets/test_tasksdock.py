@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel
 
 from app.tasks import Stage, StageState, Task, TaskState
 from backends.model import Progress, now
-from tests.widgets.standin import Services, show_tasks, until
+from tests.widgets.standin import Services, host_ref, move_task, show_tasks, until, vm_ref
 from widgets.tasksdock import TaskRow, TasksDock, result_text, stage_text
 
 HOURS = timedelta(hours=1)
@@ -25,7 +25,7 @@ def test_what_stands_on_a_bar() -> None:
 
 
 def test_forecast_beside_fact() -> None:
-    task = Task("move", "web-01 kvm-a → kvm-b live", downtime_forecast_s=0.04)
+    task = Task("move", "web-01 kvm-a -> kvm-b", downtime_forecast_s=0.04)
     assert result_text(task) == "stop forecast 40 ms"
     task.state, task.result = TaskState.DONE, {"downtime_s": 0.038}
     assert result_text(task) == "stopped 38 ms (forecast 40 ms)"
@@ -35,7 +35,7 @@ def test_forecast_beside_fact() -> None:
 
 async def test_offers_follow_the_state(qapp: QApplication) -> None:
     services = Services()
-    task = Task("move", "web-01 kvm-a → kvm-b live")
+    task = Task("move", "web-01 kvm-a -> kvm-b")
     services.tasks.adopt(task)
     row = TaskRow(services, task)  # type: ignore[arg-type]
     cases = (
@@ -65,7 +65,7 @@ async def test_rows_come_go_and_act(qapp: QApplication) -> None:
         task.note("began")
         await asyncio.Event().wait()
 
-    task = services.tasks.start(Task("move", "db-01 kvm-a → kvm-b cold"), work)
+    task = services.tasks.start(Task("move", "db-01 kvm-a -> kvm-b"), work)
     await until(lambda: len(dock.rows()) == 3)
     row = next(row for row in dock.rows() if row.task is task)
     await until(lambda: row.offers() == {"cancel", "pause"})
@@ -81,4 +81,15 @@ async def test_rows_come_go_and_act(qapp: QApplication) -> None:
     dock.clear_ended()
     assert task not in [row.task for row in dock.rows()]
     assert len(dock.rows()) == 2
+    dock.close_down()
+
+
+async def test_a_move_names_its_vm_in_bold_and_its_mode_last(qapp: QApplication) -> None:
+    services = Services()
+    dock = TasksDock(services)  # type: ignore[arg-type]
+    services.tasks.adopt(move_task(vm_ref("kvm-a", "web-01"), host_ref("kvm-b"), "my web-01", "cold"))
+    await until(dock.rows)
+    title = next(label.text() for label in dock.rows()[0].findChildren(QLabel) if label.text().startswith("<b>"))
+    assert title.startswith("<b>my web-01</b> kvm-a → kvm-b ")
+    assert title.endswith(">cold</span>")
     dock.close_down()
