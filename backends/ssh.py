@@ -128,8 +128,8 @@ class SshConnection:
             field = "known_hosts" if error.filename == self.host.known_hosts else "keyfile"
             raise Invalid(f"there is no file {error.filename}", field=field) from None
         except (OSError, TimeoutError, asyncssh.Error) as error:
-            known = isinstance(error, OSError) and error.errno is not None and error.errno > 0
-            text = (os.strerror(error.errno).lower() if known else str(error)) or "no answer"
+            number = (error.errno or 0) if isinstance(error, OSError) else 0
+            text = (os.strerror(number).lower() if number > 0 else str(error)) or "no answer"
             cure = "see that it is up and that its SSH port is reachable from here"
             raise Unreachable(f"{name} cannot be reached by SSH: {text}", cure=cure, field="uri") from None
 
