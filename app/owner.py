@@ -75,8 +75,16 @@ class Owner:
         """From now on answer what others ask with what `handler(request)` yields. Returns when they can ask.
 
         A BackendError of the handler reaches the asker as it is. An asker that goes away cancels its handler.
+        Raises Invalid, and is the owner no more, where the folder cannot be written to.
         """
         self._handler = handler
+        try:
+            await self._listen()
+        except OSError as error:
+            self.release()
+            raise _unusable(self._home, error) from None
+
+    async def _listen(self) -> None:
         _clean(self._home)
         where: dict[str, Any]
         if sys.platform == "win32":
@@ -259,7 +267,10 @@ def _short_folder() -> Path:
 
 def _locked(home: Path, *, exclusive: bool) -> int | None:
     """A descriptor that holds the lock, None where someone else holds it."""
-    descriptor = os.open(home / "owner.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(home / "owner.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unusable(home, error) from None
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -273,6 +284,14 @@ def _locked(home: Path, *, exclusive: bool) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _unusable(home: Path, error: OSError) -> Invalid:
+    return Invalid(
+        f"The data folder {home} cannot be used: {error.strerror or error}",
+        cure="See to its permissions and free space, or name another with --home or CAUSEWAY_HOME",
+        field="home",
+    )
 
 
 def _held(home: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -229,3 +230,22 @@ async def test_only_this_user_can_ask(owner: Owner, tmp_path: Path) -> None:
     assert mode(tmp_path) == 0o700
     for name in ("owner.sock", "owner.json", "owner.lock"):
         assert mode(tmp_path / name) == 0o600
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "owner.lock").mkdir()
+    with pytest.raises(Invalid, match="cannot be used"):
+        Owner.acquire(tmp_path)
+
+
+async def test_a_full_disk_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("app.owner.write_private", full)
+    owner = Owner.acquire(tmp_path)
+    assert owner is not None
+    with pytest.raises(Invalid, match="No space left"):
+        await owner.serve(answer)
+    monkeypatch.undo()
+    assert Owner.acquire(tmp_path) is not None, "it is free for the next"
