@@ -75,7 +75,8 @@ class Lines(QAbstractTableModel):
         if role == Qt.ItemDataRole.DecorationRole and index.column() == 1:
             return icon(symbol, tint)
         if role in (Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.ToolTipRole):
-            return f"{word}, {fmt.age(line.when)}: {line.text}" + (f"\n{line.cure}" if line.cure else "")
+            text = f"{word}, {fmt.age(line.when)}: {line.text}" + (f"\n{line.cure}" if line.cure else "")
+            return fmt.tip(text) if role == Qt.ItemDataRole.ToolTipRole else text
         return None
 
 

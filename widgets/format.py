@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import datetime
 
 from backends.model import now
@@ -127,3 +128,8 @@ def clock(when: datetime) -> str:
     local = when.astimezone()
     same_day = local.date() == now().astimezone().date()
     return local.strftime("%H:%M:%S" if same_day else "%d %b %H:%M")
+
+
+def tip(text: str) -> str:
+    """A tooltip that shows `text` as it is: Qt reads what looks like HTML as such, and names are written by others."""
+    return f"<p style='white-space:pre-wrap'>{html.escape(text)}</p>" if "<" in text else text

@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 )
 
 from backends.model import PowerState
+from widgets import format as fmt
 from widgets import theme
 from widgets.icons import dress, pixmap
 
@@ -217,7 +218,7 @@ class Elided(QLabel):
 
     def setText(self, text: str) -> None:
         super().setText(text)
-        self.setToolTip(text)
+        self.setToolTip(fmt.tip(text))
 
     def minimumSizeHint(self) -> QSize:
         return QSize(24, super().minimumSizeHint().height())

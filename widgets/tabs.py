@@ -9,6 +9,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QTabBar, QTabWidget
 
 from backends.model import Kind, Ref
+from widgets import format as fmt
 from widgets import theme
 from widgets.details.host import HostPage
 from widgets.details.page import Page
@@ -125,7 +126,7 @@ class Tabs(QTabWidget):
     def _add(self, page: Page, at: int = -1) -> int:
         index = self.insertTab(at, page, icon(page.symbol, "muted"), page.name)
         page.renamed.connect(lambda: self.setTabText(self.indexOf(page), page.name))
-        self.setTabToolTip(index, page.name)
+        self.setTabToolTip(index, fmt.tip(page.name))
         if page.key != "overview":
             close = tool("x", f"Close {page.name}", lambda: self.close_page(self.indexOf(page)))
             close.setFixedSize(20, 20)

@@ -228,12 +228,12 @@ class TaskRow(QFrame):
     def refresh(self) -> None:
         task = self._task
         self._title.setText(self._words())
-        self._title.setToolTip(task.title)
+        self._title.setToolTip(fmt.tip(task.title))
         self._bars.show_task(task)
         bad = task.state == TaskState.FAILED
         self._result.setText(result_text(task))
         if bad and task.cure:
-            self._result.setToolTip(f"{task.error}\n{task.cure}")
+            self._result.setToolTip(fmt.tip(f"{task.error}\n{task.cure}"))
         role = "bad" if bad else "warn" if task.state in WAITING else "text"
         self._sign.show_as(KIND_ICONS.get(task.kind, "list-checks"), role)
         self.setAccessibleName(f"{task.title}: {task.state}. {result_text(task)}")
@@ -241,7 +241,7 @@ class TaskRow(QFrame):
         for name, made in self._actions.items():
             made.setVisible(name in offers)
         set_words(self._actions["undo"], "Roll back" if task.state in WAITING else "Undo")
-        self._actions["undo"].setToolTip(task.undo)
+        self._actions["undo"].setToolTip(fmt.tip(task.undo))
         set_words(self._actions["pause"], "Resume" if task.state == TaskState.PAUSED else "Pause")
         if self._log.isVisible():
             self._show_log()

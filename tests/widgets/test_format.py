@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from PySide6.QtGui import QTextDocument
+from pytestqt.qtbot import QtBot
 
 from backends.model import now
 from widgets import format as fmt
+from widgets.parts import Elided
 
 
 @pytest.mark.parametrize(
@@ -72,3 +75,16 @@ def test_age_has_one_unit() -> None:
     ages = [fmt.age(at - timedelta(seconds=seconds), at) for seconds in (0, 12, 240, 7300, 3 * 86400)]
     assert ages == ["now", "12 s ago", "4 min ago", "2 h ago", "3 d ago"]
     assert fmt.age(None) == "never"
+
+
+def test_a_tooltip_never_runs_the_html_of_a_name(qtbot: QtBot) -> None:
+    name = "<img src='file:///etc/hostname'><b>web</b> & co\nsecond line"
+    shown = QTextDocument()
+    shown.setHtml(fmt.tip(name))
+    assert shown.toPlainText() == name
+    assert "<img" not in fmt.tip(name)
+    assert fmt.tip("web & co") == "web & co"
+    elided = Elided()
+    qtbot.addWidget(elided)
+    elided.setText(name)
+    assert elided.toolTip() == fmt.tip(name)

@@ -19,6 +19,7 @@ from PySide6.QtCore import (
 
 from app.inventory import Delta
 from backends.model import Kind, Object, Ref
+from widgets import format as fmt
 from widgets.tree import words
 from widgets.tree.forest import Forest, Key
 from widgets.tree.grouping import PLACES, Grouping, Planting
@@ -214,7 +215,7 @@ class Rows(QAbstractTableModel):
         if role in (Role.DisplayRole, Role.EditRole):
             return self.forest.names[node]
         if role == Role.ToolTipRole:
-            return words.tooltip(self, node)
+            return fmt.tip(words.tooltip(self, node))
         if role == Role.AccessibleTextRole:
             return words.spoken(self, node)
         return None
