@@ -31,7 +31,8 @@ def command(source: Handle | None, sink: Handle | None) -> Sequence[str]:
         return ()
     if sink.path and shutil.which("qemu-img"):
         raw = ("-n", "--target-is-zero", "-f", "raw", "-O", "raw")
-        return ("qemu-img", "convert", "-p", *raw, source.path, sink.path)
+        # Without -p: told of its progress, it takes several times as long.
+        return ("qemu-img", "convert", *raw, source.path, sink.path)
     if sink.nbd and shutil.which("nbdcopy"):
         return ("nbdcopy", "--progress=1", "--destination-is-zero", "--flush", "--", source.path, sink.nbd)
     return ()
@@ -50,10 +51,14 @@ class Handover:
         self._listener = threading.Thread(target=self._listen, name="handover", daemon=True)
         self._listener.start()
 
-    def wait(self, stop: threading.Event) -> None:
-        """Until it has ended; `stop` ends it early (Cancelled). Raises BackendError with its last words."""
+    def wait(self, stop: threading.Event, look: Callable[[], None] = lambda: None) -> None:
+        """Until it has ended; `stop` ends it early (Cancelled), `look` is called now and then.
+
+        Raises BackendError with its last words.
+        """
         while self._listener.is_alive():
             self._listener.join(ASK_EVERY_S)
+            look()
             if stop.is_set():
                 self._end()
         code = self._process.wait()

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from app.migration.copy import Copy
@@ -82,7 +83,14 @@ class Mover:
         def share(part: float) -> None:
             self._tell({"event": "progress", "done": round(part * total), "total": total})
 
-        Handover(words, share).wait(self._stop)
+        def look() -> None:
+            """qemu-img does not tell: what its file takes on the disk does."""
+            if handle is not None and handle.path:
+                written = getattr(Path(handle.path).stat(), "st_blocks", 0) * 512
+                self._tell({"event": "progress", "done": min(written, total), "total": total})
+
+        handle = sink.handle()
+        Handover(words, share).wait(self._stop, look)
         sink.flush()
         self._tell({"event": "copied"})
         return Copy(source, None, stop=self._stop).run()
