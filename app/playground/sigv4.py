@@ -84,13 +84,18 @@ def verify(request: Request, keys: Mapping[str, Key], now: float) -> Caller:
     key = keys.get(claim.access_key)
     if key is None:
         raise Refused("unknown-key", claim.service)
-    if not hmac.compare_digest(_signature(request, claim, key.secret), claim.signature) or "host" not in claim.signed:
+    if not _same(_signature(request, claim, key.secret), claim.signature) or "host" not in claim.signed:
         raise Refused("signature", claim.service)
-    if key.token and not hmac.compare_digest(key.token, request.headers.get("x-amz-security-token", "")):
+    if key.token and not _same(key.token, request.headers.get("x-amz-security-token", "")):
         raise Refused("unknown-key", claim.service)
     if now > key.until or abs(now - _stamp(request.headers, claim.service)) > SKEW_S:
         raise Refused("expired", claim.service)
     return Caller(claim.access_key, claim.region, claim.service)
+
+
+def _same(ours: str, theirs: str) -> bool:
+    # As bytes: texts that are not ASCII are an error there, and theirs may be anything.
+    return hmac.compare_digest(ours.encode(), theirs.encode())
 
 
 def _signature(request: Request, claim: _Authorization, secret: str) -> str:

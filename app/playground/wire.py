@@ -69,6 +69,10 @@ class Faults:
             return fault if after < number <= after + count else None
 
 
+MOST_BYTES = 4 << 20
+"""No request is longer; a stranger's is read before it is refused."""
+
+
 class Cut(ConnectionError):
     """The connection is to be closed without an answer."""
 
@@ -229,7 +233,7 @@ _FAULTS = {
 def _request(environ: dict[str, Any]) -> Request:
     raw = environ.get("REQUEST_URI") or environ["PATH_INFO"]
     path, _, query = raw.partition("?")
-    length = int(environ.get("CONTENT_LENGTH") or 0)
+    length = min(int(environ.get("CONTENT_LENGTH") or 0), MOST_BYTES)
     headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
     headers["content-type"] = environ.get("CONTENT_TYPE", "")
     headers["content-length"] = environ.get("CONTENT_LENGTH", "")

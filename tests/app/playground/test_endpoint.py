@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -98,6 +99,21 @@ def test_only_the_key_opens_it(client: Callable[..., Any], endpoint: Endpoint) -
     assert client("sts").get_caller_identity()["Account"] == "123456789012"
     with pytest.raises(ClientError):
         client("s3").list_buckets()
+
+
+@pytest.mark.parametrize("length", ["0", "99999999999"])
+def test_a_stranger_who_sends_nonsense_is_refused(endpoint: Endpoint, length: str) -> None:
+    scope = f"Credential={endpoint.access_key}/20260101/us-east-1/ec2/aws4_request"
+    sent = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=\xe9", "Content-Length": length}
+    connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=20)
+    try:
+        connection.putrequest("POST", "/")
+        for name, value in sent.items():
+            connection.putheader(name, value)
+        connection.endheaders(bytes(5 << 20) if length != "0" else None)
+        assert connection.getresponse().status == 401
+    finally:
+        connection.close()
 
 
 def test_nothing_secret_is_in_the_open(endpoint: Endpoint) -> None:
