@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli import main as cli
-from backends.errors import BackendError
+from backends.errors import BackendError, Unsupported
 
 if TYPE_CHECKING:
     from app.secrets import Prompt
@@ -69,8 +70,9 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
 
     deadline = time.monotonic() + WAIT_S
     while (owner := Owner.acquire(home)) is None:
-        if asyncio.run(_bring_to_front(home)):
-            return 0
+        answer = asyncio.run(_ask_the_open_one(home, screenshot and screenshot.absolute()))
+        if answer is not None:
+            return answer
         if time.monotonic() > deadline:
             print("error: a running verb has the data folder; wait for it to end", file=sys.stderr)  # noqa: T201
             return 1
@@ -87,6 +89,7 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
         return services
 
     try:
+        _choose_screen(screenshot)
         # By name: the window's modules are not held to the strict types of the floors below.
         code: int = import_module("widgets.window").main(open_services, screenshot)
         return code
@@ -94,17 +97,40 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
         owner.release()
 
 
-async def _bring_to_front(home: Path) -> bool:
-    """Whether another process has a window, which then comes to the front."""
-    from app.owner import ask
+def _choose_screen(screenshot: Path | None) -> None:
+    """Without a display Qt aborts: a picture needs none, and a window says so. Raises Unsupported."""
+    screen = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if not sys.platform.startswith("linux") or any(os.environ.get(name) for name in screen):
+        return
+    if screenshot is None:
+        cure = "run it in a desktop session, or use a verb: causeway --help"
+        raise Unsupported("there is no display to open the window on", cure=cure)
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
-    shown = False
+
+async def _ask_the_open_one(home: Path, screenshot: Path | None) -> int | None:
+    """Let the window of another process come to the front, or write a picture of itself.
+
+    Returns the exit code; None where no window answers (yet).
+    """
+    from app.owner import NoOwner, ask
+
+    if screenshot is None:
+        request = {"verb": "raise", "args": {}}
+        done = "raised the window that is open"
+    else:
+        request = {"verb": "picture", "args": {"path": str(screenshot)}}
+        done = f"{screenshot} shows the window that is open"
     try:
-        async for row in ask(home, {"verb": "raise", "args": {}}):
-            shown = shown or (row["type"] == "result" and row["ok"])
-    except BackendError:
-        return False
-    return shown
+        async for row in ask(home, request):
+            if row["type"] == "result" and row["ok"]:
+                print(done, file=sys.stderr)  # noqa: T201
+                return 0
+            if row["type"] == "error":
+                raise BackendError(row["message"], cure=row["cure"])
+    except NoOwner:
+        pass
+    return None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import qasync
 from PySide6.QtWidgets import QApplication
 
+from backends.errors import Invalid
 from backends.model import Level
 from widgets import theme
 from widgets.passphrase import Asker
@@ -67,14 +69,16 @@ async def _live(
         window.show()
         asker.use(window)
         services.on_front = window.to_front
+        services.on_picture = partial(save_picture, window)
         try:
             if screenshot is not None:
                 await settled(services)
-                return 0 if window.grab().save(str(screenshot)) else 1
+                save_picture(window, screenshot)
+                return 0
             await quitting.wait()
             return 0
         finally:
-            services.on_front = None
+            services.on_front = services.on_picture = None
             await window.close_down()
             window.hide()
     finally:
@@ -86,6 +90,13 @@ def _use_theme(state: object) -> None:
     app = QApplication.instance()
     if isinstance(state, dict) and state.get("theme") in set(theme.Mode) and isinstance(app, QApplication):
         theme.apply(app, theme.Mode(str(state["theme"])))
+
+
+def save_picture(window: Window, path: Path) -> None:
+    """Write what the window shows. Raises Invalid where the file cannot be written."""
+    if not window.grab().save(str(path)):
+        cure = "name a file that ends in .png, in a folder that is there and can be written to"
+        raise Invalid(f"the picture {path} cannot be written", cure=cure)
 
 
 async def settled(services: Services) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import shapes
@@ -233,6 +234,13 @@ async def show_window(services: Services, args: Row) -> AsyncIterator[Row]:
     yield _result(ok=services.bring_to_front())
 
 
+async def picture(services: Services, args: Row) -> AsyncIterator[Row]:
+    """A picture of the window that is open; not ok where there is none."""
+    if services.on_picture is not None:
+        services.on_picture(Path(args["path"]))
+    yield _result(ok=services.on_picture is not None)
+
+
 VERBS: dict[str, Verb] = {
     "connections": connections,
     "connect": connect,
@@ -249,6 +257,7 @@ VERBS: dict[str, Verb] = {
     "playground-add": playground_add,
     "playground-drop": playground_drop,
     "raise": show_window,
+    "picture": picture,
 }
 
 

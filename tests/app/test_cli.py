@@ -34,6 +34,7 @@ async def main():
     services = await Services.open(home)
     fronts = []
     services.on_front = lambda: fronts.append(1)
+    services.on_picture = lambda path: path.write_text("picture")
     await owner.serve(Desk(services).handle)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
@@ -144,6 +145,34 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     )
     assert "[] 0" in done.stdout
     assert "connections" in done.stdout
+
+
+NO_SCREEN = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
+
+
+def test_without_a_display_the_window_says_so_and_a_picture_is_made(shell: Shell, tmp_path: Path) -> None:
+    done = shell.run(env=NO_SCREEN)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no display")
+    done = shell.run("--screenshot", str(tmp_path / "window.png"), env=NO_SCREEN)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")
+    done = shell.run("--screenshot", str(tmp_path / "missing" / "window.png"), env=NO_SCREEN)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+
+
+def test_a_second_start_is_answered_by_the_window_that_is_open(
+    pair: Shell, owner: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    done = pair.run(env=NO_SCREEN)
+    assert (done.returncode, done.stderr.strip()) == (0, "raised the window that is open")
+    done = pair.run("--screenshot", str(tmp_path / "window.png"), env=NO_SCREEN)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "window.png").read_text(encoding="utf-8") == "picture"
+    done = pair.run("--screenshot", str(tmp_path / "missing" / "window.png"), env=NO_SCREEN)
+    assert done.returncode == 1
+    assert "error:" in done.stderr
 
 
 def test_connections(pair: Shell) -> None:
