@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli import main as cli
+from app.cli.printer import failed
 from backends.errors import BackendError, Unsupported
 
 if TYPE_CHECKING:
@@ -30,16 +31,18 @@ def main(arguments: list[str] | None = None) -> int:
         # Warnings are for developers: libraries warn of what they could import, which helps no admin.
         warnings.simplefilter("ignore")
     cli.start_window = start_window
+    words = arranged(sys.argv[1:] if arguments is None else arguments)
     try:
-        cli.app(args=arranged(sys.argv[1:] if arguments is None else arguments), prog_name="causeway")
+        return cli.run(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BackendError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         if error.cure:
             print(f"  {error.cure}", file=sys.stderr)  # noqa: T201
+        if "--json" in words:
+            failed(error.message, error.cure)
         return 1
-    return 0
 
 
 def arranged(arguments: list[str]) -> list[str]:

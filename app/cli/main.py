@@ -13,6 +13,7 @@ import typer
 
 from app.cli.printer import (
     Printer,
+    failed,
     show_connections,
     show_fields,
     show_findings,
@@ -44,6 +45,29 @@ Copy = Annotated[bool, typer.Option("--copy", help="Leave the source as it is.")
 Map = Annotated[list[str] | None, typer.Option("--map", metavar="network=A:B", help="Which network becomes which.")]
 Storage = Annotated[str, typer.Option("--storage", metavar="P", help="The target's pool.")]
 Flavor = Annotated[str, typer.Option("--flavor", metavar="F", help="The target's flavor.")]
+
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""The parser's own name for it differs between its versions."""
+
+
+def run(words: list[str]) -> int:
+    """Parse and do what `words` say. Returns the exit code, or raises SystemExit with it.
+
+    With --json, also what was not understood is said in JSON.
+    """
+    if "--json" not in words:
+        app(args=words, prog_name="causeway")
+        return 0
+    try:
+        return int(app(args=words, prog_name="causeway", standalone_mode=False) or 0)
+    except USAGE_ERROR as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201
+        failed(message, "see: causeway --help")
+        return 2
+    except typer.Abort:
+        return 1
 
 
 def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_key_file: Path | None) -> int:
@@ -227,6 +251,8 @@ def capabilities(
     markdown: Annotated[bool, typer.Option("--markdown", help="A table for the documentation.")] = False,
 ) -> None:
     """Say what each kind of connection can do."""
+    if as_json and markdown:
+        raise typer.BadParameter("choose one of --markdown and --json", param_hint="--markdown")
     from app.cli.matrix import show_matrix
 
     show_matrix(as_json=as_json, markdown=markdown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ def _harmless(value: Any) -> Any:
     return [_harmless(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def failed(message: str, cure: str = "", candidates: Sequence[str] = ()) -> None:
+    """What --json prints where there is no result."""
+    row = {"ok": False, "error": message, "cure": cure, "candidates": list(candidates)}
+    print(json.dumps(row, indent=2, ensure_ascii=False))  # noqa: T201
+
+
 class Printer:
     """Takes a verb's dicts as they come. Results go to standard output, everything else to standard error.
 
@@ -79,6 +85,8 @@ class Printer:
         elif kind in ("warning", "note", "error"):
             self.close()
             self._say(row)
+            if kind == "error" and self._json:
+                failed(row["message"], row["cure"], row["candidates"])
 
     def close(self) -> None:
         """End the progress bar."""

@@ -83,8 +83,8 @@ def of_plan(plan: Plan, verdict: Verdict, stages: Sequence[str], steps: Sequence
         "path": plan.path.value,
         "copy": plan.copy,
         "findings": [of_finding(finding) for finding in verdict.findings],
-        "stages": list(stages),
-        "steps": list(steps),
+        "stages": list(stages) if verdict.allowed else [],
+        "steps": list(steps) if verdict.allowed else [],
         "forecast": {
             "seconds": plan.forecast.seconds,
             "downtime_s": plan.forecast.downtime_s,

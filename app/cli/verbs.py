@@ -143,8 +143,10 @@ async def delete(services: Services, args: Row) -> AsyncIterator[Row]:
 
 
 async def plan(services: Services, args: Row) -> AsyncIterator[Row]:
+    """A plan that is not allowed is not ok; its findings say why."""
     planned = await _planned(services, args)
-    yield _result(data=shapes.of_plan(planned.plan, planned.verdict, planned.stages, planned.steps))
+    row = shapes.of_plan(planned.plan, planned.verdict, planned.stages, planned.steps)
+    yield _result(ok=planned.verdict.allowed, data=row)
 
 
 async def move(services: Services, args: Row) -> AsyncIterator[Row]:
@@ -275,7 +277,24 @@ async def _planned(services: Services, args: Row) -> Planned:
         networks.append((old, new))
     mapping = Mapping(networks=tuple(networks), storage=args.get("storage") or "", flavor=args.get("flavor") or "")
     mode = Mode(args["mode"]) if args.get("mode") else None
-    return await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping)
+    planned = await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping)
+    _check_networks(networks, planned)
+    return planned
+
+
+def _check_networks(chosen: list[tuple[str, str]], planned: Planned) -> None:
+    """Raises Usage for a network that the VM has not, or that is not there; says which ones are."""
+    have = {nic.network for nic in planned.source.nics if nic.network}
+    there = {network.name for network in planned.target.networks}
+    ids = {network.ref.id for network in planned.target.networks}
+    for old, new in chosen:
+        if planned.source.complete and old not in have:
+            name = planned.source.vm.name
+            cure = f"its networks: {', '.join(sorted(have)) or 'none'}"
+            raise Usage(f"--map: {name} has no network {old!r}", cure=cure)
+        if planned.target.complete and new not in there | ids:
+            cure = f"the networks there: {', '.join(sorted(there)) or 'none'}"
+            raise Usage(f"--map: there is no network {new!r} at {planned.plan.to.connection}", cure=cure)
 
 
 async def _recovered(services: Services) -> None:

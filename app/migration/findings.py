@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from app.migration.forecast import duration, is_shared, moving_disks, size
 from app.migration.plan import Mode, Plan, Verdict
 from backends.driver import Capability
-from backends.model import Finding, Flavor, Kind, Level, PowerState, SourceFacts, TargetFacts
+from backends.model import Finding, Flavor, Kind, Level, PowerState, SourceFacts, TargetFacts, Vm
 
 SETTLED = frozenset({PowerState.RUNNING, PowerState.PAUSED, PowerState.SUSPENDED, PowerState.OFF, PowerState.CRASHED})
 
@@ -191,12 +191,25 @@ def _flavor(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Fi
     if plan.mapping.flavor:
         found = [item for item in target.flavors if plan.mapping.flavor in (item.name, item.ref.id)]
         if not found:
-            yield _red("flavor", f"there is no flavor {plan.mapping.flavor}", "choose another", "flavor")
-        elif found[0].memory_bytes < source.vm.memory_bytes or found[0].vcpus < source.vm.vcpus:
-            yield _amber("flavor", f"{found[0].name} is smaller than {source.vm.name}", field="flavor")
+            offered = ", ".join(_fitting_names(target.flavors, source.vm.vcpus, source.vm.memory_bytes))
+            cure = f"for example: {offered}" if offered else "choose another"
+            yield _red("flavor", f"there is no flavor {plan.mapping.flavor}", cure, "flavor")
+        else:
+            yield from _other_size(found[0], source.vm)
     elif fitting_flavor(target.flavors, source.vm.vcpus, source.vm.memory_bytes) is None:
         text = f"no flavor has {source.vm.vcpus} vCPU and {size(source.vm.memory_bytes)}"
         yield _red("flavor", text, "choose a smaller one by hand", "flavor")
+
+
+def _other_size(flavor: Flavor, vm: Vm) -> Iterator[Finding]:
+    if (flavor.vcpus, flavor.memory_bytes) == (vm.vcpus, vm.memory_bytes):
+        return
+    was = f"{vm.vcpus} vCPU, {size(vm.memory_bytes)}"
+    text = f"{flavor.vcpus} vCPU, {size(flavor.memory_bytes)} ({flavor.name}) instead of {was}"
+    if flavor.memory_bytes < vm.memory_bytes or flavor.vcpus < vm.vcpus:
+        yield _amber("flavor", f"smaller than {vm.name}: {text}", field="flavor")
+    else:
+        yield _info("flavor", text)
 
 
 def _devices(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Finding]:
@@ -237,6 +250,13 @@ CHECKS: tuple[Check, ...] = (
     _devices,
     _stop,
 )
+
+
+def _fitting_names(flavors: Iterable[Flavor], vcpus: int, memory_bytes: int, limit: int = 5) -> list[str]:
+    """The smallest flavors that are at least this big, by name."""
+    fits = [item for item in flavors if item.vcpus >= vcpus and item.memory_bytes >= memory_bytes]
+    fits.sort(key=lambda item: (item.memory_bytes, item.vcpus, item.name))
+    return [item.name for item in fits[:limit]]
 
 
 def fitting_flavor(flavors: Iterable[Flavor], vcpus: int, memory_bytes: int) -> Flavor | None:

@@ -264,7 +264,13 @@ def test_delete_wants_to_be_sure(pair: Shell) -> None:
         (("start", "a/nothing"), "there is no 'a/nothing'"),
         (("plan", "a/web-01", "--to", "nowhere"), "there is no connection 'nowhere'"),
         (("plan", "a/web-01", "--to", "a", "--map", "what"), "--map"),
+        (("plan", "a/web-01", "--to", "a", "--map", "network=no:lan"), "no network 'no'   its networks: lan"),
+        (
+            ("plan", "a/web-01", "--to", "a", "--map", "network=lan:no"),
+            "no network 'no' at a   the networks there: lan",
+        ),
         (("plan", "a/web-01", "--to", "a", "--mode", "fast"), "--mode"),
+        (("capabilities", "--json", "--markdown"), "choose one"),
         (("disconnect", "nothing"), "there is no connection"),
         (("connect", "demo", "a"), "there is a connection 'a' already"),
         (("connect", "demo", "c", "--set", "vms"), "key=value"),
@@ -278,6 +284,17 @@ def test_what_makes_no_sense_is_exit_2(fixed: Shell, words: tuple[str, ...], say
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("show", "nowhere"), ("plan", "a/web-01"), ("frobnicate",), ("show", "a/nothing")])
+def test_what_makes_no_sense_is_said_in_json_too(fixed: Shell, words: tuple[str, ...]) -> None:
+    done = fixed.run(*words, "--json")
+    assert done.returncode == 2
+    row = json.loads(done.stdout)
+    assert row["ok"] is False
+    assert row["error"]
+    assert row["error"] in done.stderr
+    assert row["cure"]
 
 
 def test_connect_checks_first(shell: Shell) -> None:
@@ -336,11 +353,15 @@ def test_a_plan_touches_nothing(pair: Shell) -> None:
     assert (row["verdict"], row["mode"]) == ("green", "live")
     assert row["stages"]
     assert {"seconds", "downtime_s", "bytes"} == set(row["forecast"])
-    red = pair.json("plan", "a/web-01", "--to", "b")
-    assert red["verdict"] == "red"
+    done = pair.run("plan", "a/web-01", "--to", "b", "--json")
+    assert done.returncode == 1
+    red = json.loads(done.stdout)
+    assert (red["verdict"], red["steps"]) == ("red", [])
     assert [finding["code"] for finding in red["findings"] if finding["level"] == "red"] == ["name"]
     assert set(pair.vms()) == set(before)
     assert "green" in pair.run("plan", "a/mail-01", "--to", "b").stdout
+    assert "exists there already" in pair.run("plan", "a/web-01", "--to", "b").stdout
+    assert pair.run("plan", "a/mail-01", "--to", "b", "--map", "network=lan:lan").returncode == 0
 
 
 def test_a_red_plan_does_not_move(pair: Shell) -> None:
