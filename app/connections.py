@@ -109,7 +109,11 @@ class Connections:
     async def load(self) -> None:
         """Read the saved connections; none is started."""
         for row in await self._store.connections():
-            connection = _from_row(row)
+            try:
+                connection = _from_row(row)
+            except (KeyError, TypeError, ValueError):
+                self._events.add("A stored connection cannot be read and is left out", level=Level.AMBER)
+                continue
             self._connections[connection.name] = connection
 
     def start(self) -> None:

@@ -218,13 +218,12 @@ class Identity:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            for uid, connection, kind, ident, platform, host, group, tags, history in rows:
-                known = _Known(uid, Ref(intern(connection), Kind(kind), ident))
-                known.uuid = ident if platform == ident else platform
-                known.host, known.group = intern(host), intern(group)
-                known.tags = tuple((key, value) for key, value in json.loads(tags)) if tags else ()
-                known.since, *past = json.loads(history) if history.startswith("[") else (float(history),)
-                known.past = tuple((Ref(name, Kind(what), where), at) for name, what, where, at in past)
+            for row in rows:
+                try:
+                    known = _known(row)
+                except (TypeError, ValueError) as error:
+                    log.warning("the identity %r cannot be read: %s", row[0], error)
+                    continue
                 self._take(known)
         finally:
             if collecting:
@@ -323,3 +322,15 @@ def _row(known: _Known) -> tuple[str, ...]:
     tags = json.dumps(known.tags) if known.tags else ""
     ref = known.ref
     return (known.uid, ref.connection, ref.kind.value, ref.id, known.uuid, known.host, known.group, tags, history)
+
+
+def _known(row: tuple[str, ...]) -> _Known:
+    """One identity from its stored row. Raises TypeError or ValueError for garbage."""
+    uid, connection, kind, ident, platform, host, group, tags, history = row
+    known = _Known(uid, Ref(intern(connection), Kind(kind), ident))
+    known.uuid = ident if platform == ident else platform
+    known.host, known.group = intern(host), intern(group)
+    known.tags = tuple((key, value) for key, value in json.loads(tags)) if tags else ()
+    known.since, *past = json.loads(history) if history.startswith("[") else (float(history),)
+    known.past = tuple((Ref(name, Kind(what), where), at) for name, what, where, at in past)
+    return known

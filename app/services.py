@@ -146,8 +146,6 @@ class Services:
         """
         from app.store import codec
 
-        for finding in self.store.findings:
-            self.events.add(finding.message, level=finding.level)
         await self.connections.load()
         names = {connection.name for connection in self.connections.all()}
         objects = await self.store.load_objects()
@@ -163,6 +161,8 @@ class Services:
                 task.error = "Causeway ended in the middle of it"
                 task.ended = now()
             self.tasks.adopt(task)
+        for finding in self.store.findings:
+            self.events.add(finding.message, level=finding.level)
         self.identity.follow(self.inventory)
         self._recorder = Recorder(self.inventory, self.tasks, self.store)
         self._told = {task.id: task.state for task in self.tasks.all()}

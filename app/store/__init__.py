@@ -18,7 +18,7 @@ from app.paths import private_folder
 from app.store import cache, codec, files
 from app.store.writer import Readers, Writer
 from backends.errors import BackendError, Conflict, Unreachable
-from backends.model import Finding, Object, Ref, now
+from backends.model import Finding, Level, Object, Ref, now
 
 T = TypeVar("T")
 Row = dict[str, object]
@@ -27,11 +27,11 @@ CHUNK = 500
 
 
 class Store:
-    """The open store of a data folder. `findings` says what was met when it was opened (a repaired database)."""
+    """The open store of a data folder. `findings` says what was met: a repaired database, rows left out."""
 
     def __init__(self, path: Path, findings: Sequence[Finding]) -> None:
         self.path = path
-        self.findings = tuple(findings)
+        self._findings = list(findings)
         self._writer = Writer(files.connect(path), files.connect(path, synchronous="FULL"))
         self._readers = Readers(lambda: files.connect(path, read_only=True))
 
@@ -57,7 +57,7 @@ class Store:
     async def connections(self) -> list[Row]:
         """The saved connections, in the order in which they were added."""
         rows = await self._read(lambda conn: conn.execute("SELECT body FROM connections ORDER BY rowid").fetchall())
-        return [json.loads(body) for (body,) in rows]
+        return self._readable("connection", rows)
 
     async def save_connection(self, row: Mapping[str, object]) -> None:
         """Add or replace the connection of that `name`; a copy of all connections is kept beside the database."""
@@ -96,6 +96,10 @@ class Store:
         """One cached object with all its details, None where it is not known."""
         return await self._read(lambda conn: cache.load_body(conn, ref))
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._findings)
+
     # Identities
 
     async def identities(self) -> list[tuple[str, ...]]:
@@ -131,7 +135,7 @@ class Store:
         """The newest tasks, newest first; codec.decode(Task, row) makes a Task of each."""
         query = "SELECT body FROM tasks ORDER BY created DESC LIMIT ?"
         rows = await self._read(lambda conn: conn.execute(query, (limit,)).fetchall())
-        return [json.loads(body) for (body,) in rows]
+        return self._readable("task", rows)
 
     # Journal of migrations
 
@@ -201,6 +205,21 @@ class Store:
         await self._write(lambda conn: _upsert(conn, "settings", "name", row))
 
     # Inside
+
+    def _readable(self, what: str, rows: Iterable[tuple[str]]) -> list[dict[str, Any]]:
+        """The rows that are JSON objects; one that is not is left where it is, and told."""
+        found = []
+        for (body,) in rows:
+            try:
+                row = json.loads(body)
+            except (TypeError, ValueError):
+                row = None
+            if isinstance(row, dict):
+                found.append(row)
+            else:
+                message = f"A stored {what} cannot be read and is left out"
+                self._findings.append(Finding(level=Level.AMBER, code=f"unreadable-{what}", message=message))
+        return found
 
     def _keep_copy(self, conn: sqlite3.Connection) -> None:
         files.keep_copy(conn, self.path)

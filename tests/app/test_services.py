@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -252,3 +253,24 @@ async def test_nothing_is_left_running_after_close(services: Services) -> None:
     await asyncio.sleep(0)
     others = {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
     assert not {name for name in others if not name.startswith("Task-")}, others
+
+
+async def test_garbage_in_single_rows_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    """A connection, a task and an identity that cannot be read are left out; the others are there."""
+    services = await Services.open(tmp_path, connect=False)
+    await services.connections.add("demo", "kept", {"vms": "2"}, {})
+    await services.close()
+    database = sqlite3.connect(tmp_path / "causeway.db")
+    with database:
+        database.execute("INSERT INTO connections (name, body) VALUES ('q', 'garbage')")
+        database.execute("INSERT INTO connections (name, body) VALUES ('r', '{}')")
+        database.execute("INSERT INTO tasks (id, created, body) VALUES ('t', '2026', '[1]')")
+        database.execute("INSERT INTO identities VALUES ('u','c','no-kind','i','','','','','1.0')")
+    database.close()
+    services = await Services.open(tmp_path, connect=False)
+    try:
+        assert [connection.name for connection in services.connections.all()] == ["kept"]
+        told = [event.text for event in services.events]
+        assert sum("cannot be read" in text for text in told) == 3
+    finally:
+        await services.close()
