@@ -323,6 +323,8 @@ class Driver:
         found = self.world.get(vm)
         if found.state not in (PowerState.OFF, PowerState.CRASHED):
             raise Conflict(f"{found.name} is {found.state}: stop it before it is fenced")
+        if self.world.fenced.get(vm.id, migration) != migration:
+            raise Conflict(f"{found.name} was moved away by another migration", object_name=found.name)
         self.world.fenced[vm.id] = migration
         self._put(replace(found, autostart=False, native_state="fenced"))
 
