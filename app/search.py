@@ -2,6 +2,7 @@
 
 A query is words and `key:value`, `key>n`, `key<n`; all must match. `-` before a term turns it round, quotes keep
 blanks together. A word that holds a colon but no known key (a MAC, an IPv6 address) is a word.
+Words are looked for in what people see; ids and UUIDs, which they do not, only by six hexadecimal digits or more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from app.inventory import Delta, Inventory
-from backends.model import Host, Kind, Object, Ref, Sample, Vm
+from backends.model import Host, Kind, Object, PowerState, Ref, Sample, Vm
 
 SEARCHED = frozenset(
     {Kind.VM, Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER, Kind.TEMPLATE, Kind.IMAGE, Kind.NETWORK, Kind.POOL}
@@ -23,6 +24,9 @@ GAP = "\x1f"
 """Stands between the parts of a text: no query can hold it, so no word matches over two parts."""
 
 _TERM = re.compile(r'(-?)(?:([a-z]+)([:><]))?("[^"]*"?|\S*)')
+_ID = re.compile(r"(?:[a-z]{1,4}-)?[0-9a-f]{6}[0-9a-f-]*")
+"""The beginning of a UUID or of an instance id."""
+_HEX = frozenset("abcdef")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$")
 _UNITS = {"k": 2**10, "m": 2**20, "": 2**30, "g": 2**30, "t": 2**40}
 
@@ -51,6 +55,28 @@ def parse(query: str) -> list[Term]:
     return terms
 
 
+def questionable(query: str, states: Iterable[str] = ()) -> str:
+    """What of a query can find nothing as it is written: a sentence, empty where it is well.
+
+    A window forgives it, as it may still be being typed; a command says it. `states` are known beside a VM's.
+    """
+    for match in _TERM.finditer(query.lower()):
+        _, key, operator, value = match.groups()
+        value = value.strip('"')
+        if not key or set(key) <= _HEX or value.startswith("//"):
+            continue
+        if key not in TEXT_KEYS + NUMBER_KEYS:
+            return f"there is no key {key!r}"
+        if (key in TEXT_KEYS) != (operator == ":"):
+            return f"{key}{operator} is not understood; write {key}{':' if key in TEXT_KEYS else '> or ' + key + '<'}"
+        if key in NUMBER_KEYS and _number(Term(key, operator, value)) is None:
+            return f"{key}{operator}{value} needs a number"
+        for name, known in (("state", {*PowerState, *states}), ("kind", set(Kind))):
+            if key == name and not any(value in text for text in known):
+                return f"there is no {name} {value!r}; there are {', '.join(sorted(filter(None, known)))}"
+    return ""
+
+
 class Search:
     """The index. Fed by the inventory; every call is synchronous and quick.
 
@@ -76,6 +102,7 @@ class Search:
             "os": lambda item: item.os.lower() if isinstance(item, Vm) else "",
             "uuid": lambda item: getattr(item, "uuid", "").lower(),
             "id": lambda item: item.ref.id.lower(),
+            GAP: lambda item: f"{GAP}{item.ref.id}{GAP}{getattr(item, 'uuid', '')}".lower(),
             "kind": lambda item: item.ref.kind.value,
         }
         self._put(inventory)
@@ -98,6 +125,10 @@ class Search:
         found = [item.ref for slot in slots if (item := self._items[slot]) is not None]
         return set(self._slots) if len(found) == len(self._slots) else set(found)
 
+    def questionable(self, query: str) -> str:
+        """See `questionable`: with the states that are there."""
+        return questionable(query, set(self._column("state")))
+
     def complete(self, text: str, limit: int = 12) -> list[str]:
         """What the last word of `text` could become, best first: whole queries."""
         head, _, last = text.rpartition(" ")
@@ -116,6 +147,9 @@ class Search:
 
     def _contain(self, term: Term, slots: Iterable[int], whole: bool) -> list[int]:
         cells, value = self._column(term.key), term.value
+        if not term.key and _ID.fullmatch(value):
+            ids, start = self._column(GAP), GAP + value
+            return [slot for slot in slots if (value in cells[slot] or start in ids[slot]) != term.negated]
         if not value:
             return [slot for slot in slots if bool(cells[slot]) != term.negated]
         if term.negated:
@@ -197,9 +231,9 @@ class Search:
         ref = item.ref
         if not isinstance(item, Vm):
             state = getattr(item, "state", "")
-            return f"{item.name}{GAP}{ref.id}{GAP}{ref.connection}{GAP}{state}{GAP}{self._place(item)}".lower()
+            return f"{item.name}{GAP}{ref.connection}{GAP}{state}{GAP}{self._place(item)}".lower()
         text = (
-            f"{item.name}{GAP}{ref.id}{GAP}{item.uuid}{GAP}{ref.connection}{GAP}{item.state.value}"
+            f"{item.name}{GAP}{ref.connection}{GAP}{item.state.value}"
             f"{GAP}{item.group}{GAP}{item.os}{GAP}{self._place(item)}"
         )
         if item.addresses:

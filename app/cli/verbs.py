@@ -16,6 +16,7 @@ from app.cli import shapes
 from app.cli.refs import Usage, find, find_target, find_vm
 from app.connections import Connection
 from app.migration.plan import Mapping, Mode
+from app.search import NUMBER_KEYS, TEXT_KEYS
 from app.services import Services
 from app.tasks import Task, TaskState
 from backends.driver import Describes
@@ -92,10 +93,14 @@ async def disconnect(services: Services, args: Row) -> AsyncIterator[Row]:
 
 
 async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
+    query = args.get("query") or ""
     if not args.get("offline"):
         for warning in await _settled(services, None):
             yield warning
-    wanted = services.search.match(args.get("query") or "")
+    if wrong := services.search.questionable(query):
+        keys = " ".join([f"{key}:" for key in TEXT_KEYS] + [f"{key}>" for key in NUMBER_KEYS])
+        raise Usage(wrong, cure=f"the keys are {keys}; quotes make a word of it")
+    wanted = services.search.match(query)
     found = [item for item in services.inventory if item.ref.kind in SHOWN and (wanted is None or item.ref in wanted)]
     found.sort(key=lambda item: (item.ref.connection, item.ref.kind != Kind.HOST, item.ref.kind, item.name))
     yield _result(data=[shapes.of_object(item, services.identity) for item in found])

@@ -19,7 +19,7 @@ WEB = Vm(
     name="Web-01",
     parent=KVM.ref,
     state=PowerState.RUNNING,
-    uuid="0F0F-22",
+    uuid="0F0F22AA-1b2c",
     vcpus=4,
     memory_bytes=8 * 2**30,
     addresses=("10.0.0.7", "fe80::1"),
@@ -54,7 +54,13 @@ def searched(*objects: Object) -> tuple[Inventory, Search]:
         ("fe80::1", {WEB}),
         ("52:54:00:ab", {WEB}),
         ("prod", {WEB}),
-        ("0f0f", {WEB}),
+        ("0f0f", set()),
+        ("0f0f22", {WEB}),
+        ("0F0F22aa-1b2c", {WEB}),
+        ("f22aa-1b2c", set()),
+        ("-0f0f22", {DB, KVM}),
+        ("h1", set()),
+        ("uuid", set()),
         ("debian", {WEB}),
         ("kvm-a", {WEB, KVM}),
         ("aws", {DB}),
@@ -112,6 +118,26 @@ def test_the_language() -> None:
         Term("tag", ":", "a b"),
         Term("", ":", "http://x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("", ""),
+        ('web -state:off cpu>80 mem<4g ab:cd http://x fe80::1 state:run "foo:bar"', ""),
+        ("foo:bar", "no key 'foo'"),
+        ("web cpu>abc", "cpu>abc needs a number"),
+        ("cpu>", "needs a number"),
+        ("cpu:80", "write cpu>"),
+        ("name>a", "write name:"),
+        ("state:bogus", "no state 'bogus'; there are crashed"),
+        ("state:connected", "no state"),
+        ("kind:car", "no kind 'car'"),
+    ],
+)
+def test_what_is_written_wrong_is_said(query: str, says: str) -> None:
+    said = searched(WEB, DB)[1].questionable(query)
+    assert (says in said) if says else not said
 
 
 @given(st.text(max_size=30))
