@@ -14,9 +14,9 @@ import typer
 from app.cli.printer import (
     Printer,
     failed,
+    show_added,
     show_connections,
     show_fields,
-    show_findings,
     show_move,
     show_objects,
     show_plan,
@@ -70,6 +70,9 @@ def run(words: list[str]) -> int:
         return 1
 
 
+FOLDER = "The data folder; else ~/.local/share/causeway (Windows: %LOCALAPPDATA%/causeway)."
+
+
 def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_key_file: Path | None) -> int:
     """Replaced by the composition root, which alone knows the window."""
     raise NotImplementedError
@@ -78,7 +81,7 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
 @app.callback()
 def root(
     context: typer.Context,
-    home: Annotated[str | None, typer.Option("--home", envvar="CAUSEWAY_HOME", help="The data folder.")] = None,
+    home: Annotated[str | None, typer.Option("--home", envvar="CAUSEWAY_HOME", help=FOLDER)] = None,
     vault_key_file: Annotated[Path | None, typer.Option(help="Opens the vault of secrets.")] = None,
     screenshot: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write a picture of the window and end.")
@@ -144,7 +147,7 @@ def connect(
         "read_only": read_only,
         "production": production,
     }
-    ask(context, "connect", args, as_json=as_json, show=show_findings)
+    ask(context, "connect", args, as_json=as_json, show=show_added)
 
 
 @app.command()

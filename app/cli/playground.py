@@ -83,6 +83,7 @@ def _down(home: Path) -> int:
         return 1
     code = _register(home, "drop", state.connections) if state.connections else 0
     asyncio.run(down(home))
+    _say("The playground is gone")
     return code
 
 

@@ -155,6 +155,12 @@ def table(console: Console, columns: dict[str, list[str]], empty: str) -> None:
     console.print(made)
 
 
+def _seen(item: Row) -> str:
+    if item["origin"] == "cache":
+        return f"{age(item['age_s'])} ago"
+    return age(item["age_s"]) if item["age_s"] >= 1 else "now"
+
+
 def show_objects(console: Console, row: Row) -> None:
     items = row["data"]
     columns = {
@@ -165,7 +171,7 @@ def show_objects(console: Console, row: Row) -> None:
         "MEMORY": [size(item["memory_bytes"]) if item["memory_bytes"] else "" for item in items],
         "ADDRESSES": [" ".join(item["addresses"]) for item in items],
         "GROUP": [item["group"] for item in items],
-        "SEEN": [f"{age(item['age_s'])} ago" if item["origin"] == "cache" else "" for item in items],
+        "SEEN": [_seen(item) for item in items],
     }
     table(console, columns, "nothing matches")
 
@@ -233,6 +239,12 @@ def show_findings(console: Console, row: Row) -> None:
         )
         if finding["cure"]:
             console.print(Text(f"      {finding['cure']}"))
+
+
+def show_added(console: Console, row: Row) -> None:
+    show_findings(console, row)
+    if row["ok"]:
+        console.print(row["message"], markup=False)
 
 
 def show_move(console: Console, row: Row) -> None:

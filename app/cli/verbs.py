@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import shapes
 from app.cli.refs import Usage, find, find_target, find_vm
-from app.connections import Connection
+from app.connections import Connection, ConnectionState
 from app.migration.plan import Mapping, Mode
 from app.search import NUMBER_KEYS, TEXT_KEYS
 from app.services import Services
@@ -81,7 +81,9 @@ async def connect(services: Services, args: Row) -> AsyncIterator[Row]:
     connection = await services.connections.add(kind, name, settings, secrets, **flags)
     await _settled(services, {name})
     row = {"added": True, "findings": rows, **shapes.of_connection(connection)}
-    yield _result(data=row, message=f"{name} was added: {connection.state}")
+    vms = len(services.inventory.of(name, Kind.VM))
+    known = f"{vms} {'VM' if vms == 1 else 'VMs'}" if connection.state == ConnectionState.READY else connection.state
+    yield _result(data=row, message=f"{name} was added: {known}")
 
 
 async def disconnect(services: Services, args: Row) -> AsyncIterator[Row]:

@@ -175,6 +175,10 @@ def test_a_second_start_is_answered_by_the_window_that_is_open(
     assert "error:" in done.stderr
 
 
+def test_connect_says_what_it_found(shell: Shell) -> None:
+    assert "a was added: 5 VMs" in shell.run("connect", "demo", "a", "--set", "vms=5").stdout
+
+
 def test_connections(pair: Shell) -> None:
     rows = pair.json("connections")
     assert [(row["name"], row["kind"], row["state"], row["error"]) for row in rows] == [

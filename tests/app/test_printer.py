@@ -37,6 +37,14 @@ def test_a_name_of_two_lines_makes_one_row(capsys: pytest.CaptureFixture[str]) -
     assert "kvm/web other/vm" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("origin", "age_s", "seen"), [("live", 0.2, "now"), ("live", 12, "12 s"), ("cache", 0.2, "0 s ago")]
+)
+def test_every_row_says_how_old_it_is(capsys: pytest.CaptureFixture[str], origin: str, age_s: float, seen: str) -> None:
+    Printer(False, show_objects)(result([{**row("web"), "group": "", "origin": origin, "age_s": age_s}]))
+    assert capsys.readouterr().out.rstrip().endswith(f" {seen}")
+
+
 def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     Printer(True)(result([row(EVIL)]))
     out = capsys.readouterr().out
