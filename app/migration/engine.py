@@ -13,7 +13,7 @@ from app.migration.move import Move
 from app.migration.shield import uninterrupted
 from app.migration.steps import Step
 from app.tasks import StageState, Task, TaskState
-from backends.errors import BackendError, Cancelled, Conflict, OutcomeUnknown
+from backends.errors import BackendError, Cancelled, Conflict, NotFound, OutcomeUnknown, Unreachable
 from backends.model import Level, now
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,9 @@ async def _broke(move: Move, error: BaseException, beyond: bool) -> None:
     if move.task.state == TaskState.UNKNOWN:
         move.note(f"not known: {error}")
         return
+    if beyond and move.journal.record.undoes:
+        await _undo_broke(move, error)
+        return
     if beyond:
         move.note(f"the VM is on {move.plan.to.connection}; what is left to do waits: {error}")
         move.task.state = TaskState.UNKNOWN
@@ -94,6 +97,31 @@ async def _broke(move: Move, error: BaseException, beyond: bool) -> None:
         move.task.state = TaskState.UNKNOWN
         cure = second.cure if isinstance(second, BackendError) else ""
         raise OutcomeUnknown(f"{reason}; taking it back waits: {second}", cure=cure) from error
+
+
+async def _undo_broke(move: Move, error: BaseException) -> None:
+    """Taking a finished move back stopped in the middle. What is gone for good ends it; all else is waited for."""
+    plan, sites = move.plan, move.tools.sites
+    sides = tuple(dict.fromkeys((plan.vm.connection, plan.to.connection)))
+    if isinstance(error, NotFound) and all(sites.get(name) is not None for name in sides):
+        cure = f"look at {' and '.join(sides)}, and start the one that is left by hand"
+        move.tools.tell(f"{move.task.title}: failed for good: {error}", Level.RED, plan.vm)
+        await uninterrupted(move.journal.close("failed"))
+        raise Conflict(f"{error}; it cannot go on", cure=cure) from error
+    move.task.state = TaskState.UNKNOWN
+    text = f"{error}; it has begun and waits for {' and '.join(_silent(move, sides) or sides)}"
+    move.note(text)
+    raise Unreachable(text, cure="it goes on by itself when both sides answer") from error
+
+
+def _silent(move: Move, sides: tuple[str, ...]) -> list[str]:
+    found = []
+    for name in sides:
+        try:
+            move.tools.sites.driver(name)
+        except BackendError:
+            found.append(name)
+    return found
 
 
 async def back(move: Move) -> None:

@@ -60,19 +60,38 @@ class Interrupted:
                 text = f"the journal of migration {name} cannot be read; nothing was touched"
                 self._tools.tell(text, Level.RED, None)
                 continue
+            if journal.record.undoes and not journal.record.begun:
+                found.append(await self._never_began(journal))
+                continue
             found.append(self._take_up(name, journal))
         return found
+
+    async def _never_began(self, journal: Journal) -> Task:
+        """An undo that touched nothing is not gone on with: whoever wants it asks again."""
+        task = self._task(journal)
+        task.state, task.error = TaskState.FAILED, "interrupted before anything was touched"
+        task.cure = "undo the move again"
+        await journal.close("never began")
+        self._tasks.adopt(task)
+        return task
+
+    def _task(self, journal: Journal) -> Task:
+        record = journal.record
+        task = self._tasks.get(record.task)
+        if task is None:
+            task = new_task("undo" if record.undoes else "copy" if record.plan.copy else "move", record.plan)
+            task.id = record.task
+            task.stages = [Stage(item) for item in stage_names(itinerary(record.plan, undoes=record.undoes))]
+        return task
 
     def _take_up(self, name: str, journal: Journal) -> Task:
         record = journal.record
         plan = record.plan
-        task = self._tasks.get(record.task)
-        if task is None:
-            task = new_task("undo" if record.undoes else "copy" if plan.copy else "move", plan)
-            task.id = record.task
-            task.stages = [Stage(item) for item in stage_names(itinerary(plan, undoes=record.undoes))]
+        task = self._task(journal)
         task.state, task.retryable = TaskState.UNKNOWN, True
         task.error = f"interrupted; waiting for {plan.vm.connection} and {plan.to.connection}, nothing touched"
+        if record.undoes:
+            task.error = f"the undo has begun and waits for {plan.vm.connection} and {plan.to.connection}"
         task.cure = "it goes on when both sides answer"
         self._at_work[task.id] = plan
         self._looked[task.id] = asyncio.Event()

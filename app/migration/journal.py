@@ -84,14 +84,11 @@ class Record:
 class Journal:
     """Writes one migration's entries and keeps its Record up to date."""
 
-    def __init__(self, store: Store, record: Record) -> None:
+    def __init__(self, store: Store, record: Record, name: str) -> None:
         self._store = store
         self.record = record
-
-    @property
-    def name(self) -> str:
-        """The migration's name in the store: taking one back has a journal of its own."""
-        return f"{self.record.plan.id}-undo" if self.record.undoes else self.record.plan.id
+        self.name = name
+        """The migration's name in the store: every attempt to take one back has a journal of its own."""
 
     @classmethod
     async def begin(
@@ -99,7 +96,11 @@ class Journal:
     ) -> Journal:
         """A new journal; `known` are results of an earlier migration that this one needs."""
         results = dict(known or {})
-        journal = cls(store, Record(plan, task, undoes=undoes, done=results))
+        name, attempt = f"{plan.id}-undo" if undoes else plan.id, 1
+        while undoes and await store.journal(name):
+            attempt += 1
+            name = f"{plan.id}-undo-{attempt}"
+        journal = cls(store, Record(plan, task, undoes=undoes, done=results), name)
         entry = {"do": "begin", "version": VERSION, "plan": codec.encode(plan), "task": task}
         await store.journal_append(journal.name, {**entry, "undoes": undoes, "known": results})
         return journal
@@ -108,7 +109,7 @@ class Journal:
     async def load(cls, store: Store, name: str) -> Journal:
         """Raises ValueError for a journal that cannot be understood."""
         try:
-            return cls(store, Record.read(await store.journal(name)))
+            return cls(store, Record.read(await store.journal(name)), name)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the journal of migration {name} is damaged: {error!r}") from error
 

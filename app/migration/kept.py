@@ -32,6 +32,19 @@ class Past:
     known: Mapping[str, Result]
     until: datetime
     task: str
+    undoes: bool = False
+    """It took another move back: it brought the VM to where an earlier one had put it."""
+
+    @property
+    def at(self) -> datetime:
+        """When it was done."""
+        return self.until - timedelta(days=self.plan.keep_source_days)
+
+    @property
+    def made(self) -> Ref:
+        """The VM where this move put it."""
+        step = "confirm" if self.plan.mode == Mode.LIVE else "create"
+        return codec.decode(Ref, self.known[step]["ref"])
 
     @property
     def fences(self) -> bool:
@@ -56,13 +69,25 @@ class Kept:
         """The move that keeps this VM locked away."""
         return next((past for past in self if past.fences and past.plan.vm == ref), None)
 
+    def later(self, past: Past) -> Past | None:
+        """The newest move that took the same VM on after `past`: that one is to be taken back first."""
+        uid = "" if past.plan.copy else past.plan.uid
+        found = [
+            other
+            for other in self
+            if other.at > past.at
+            and not (other.plan.copy or other.undoes)
+            and (other.plan.vm == past.made or (uid and other.plan.uid == uid))
+        ]
+        return max(found, key=lambda other: other.at, default=None)
+
     async def read(self, adopt: Callable[[Past], None]) -> None:
         """From the store; `adopt` is called for each."""
         rows = await self._store.setting(SETTING, {})
         for name, row in rows.items():
             try:
                 plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
-                self._past[name] = Past(plan, row["known"], until, row["task"])
+                self._past[name] = Past(plan, row["known"], until, row["task"], bool(row.get("undoes")))
             except (ValueError, KeyError, TypeError, AttributeError):
                 log.exception("what migration %s keeps for Undo cannot be read", name)
                 continue
@@ -72,10 +97,10 @@ class Kept:
         """Remember a move that is done, and say in its task what taking it back would do."""
         plan, task = move.plan, move.task
         known = {name: result for name, result in move.journal.record.done.items() if name in KNOWN}
-        past = Past(plan, known, now() + timedelta(days=plan.keep_source_days), task.id)
+        past = Past(plan, known, now() + timedelta(days=plan.keep_source_days), task.id, task.kind == "undo")
         self._past[plan.id] = past
         await self._write()
-        task.undo, task.undo_until = undo_words(plan), past.until
+        task.undo, task.undo_until = undo_words(plan, past.at), past.until
         move.tools.changed(task)
 
     async def forget(self, migration: str) -> None:
@@ -89,6 +114,7 @@ class Kept:
                 "known": dict(past.known),
                 "until": past.until.isoformat(),
                 "task": past.task,
+                "undoes": past.undoes,
             }
             for name, past in self._past.items()
         }
@@ -105,14 +131,14 @@ def new_task(kind: str, plan: Plan) -> Task:
     return Task(kind, title(plan), uid=plan.uid, ref=plan.vm, target=plan.to)
 
 
-def undo_words(plan: Plan) -> str:
-    """What taking a finished move back does, and what is lost by it."""
+def undo_words(plan: Plan, at: datetime) -> str:
+    """What taking back a move that was done at `at` does, and what is lost by it."""
     name = plan.spec.name if plan.spec is not None else plan.vm.id
     if plan.copy:
         return f"Deletes the copy of {name} on {plan.to.connection}"
     if plan.mode == Mode.LIVE:
         return f"Moves {name} back to {plan.vm.connection} while it runs"
-    since = now().astimezone().strftime("%H:%M")
+    since = at.astimezone().strftime("%H:%M")
     return (
         f"Stops {name} on {plan.to.connection}, deletes it there and brings it back on {plan.vm.connection} "
         f"as it was; what changed in it since {since} is lost"

@@ -127,6 +127,23 @@ def test_what_forbids_a_move(mode: str, source: dict[str, Any], target: dict[str
     assert not opinion.allowed
 
 
+@pytest.mark.parametrize(
+    ("vcpus", "memory", "level", "words"),
+    [
+        (2, 4 * GIB, Level.INFO, "2 vCPU, 4 GiB (nano) instead of 2 vCPU, 2 GiB"),
+        (4, GIB, Level.AMBER, "4 vCPU, 1 GiB (nano) instead of 2 vCPU, 2 GiB"),
+    ],
+)
+def test_another_size_is_said(vcpus: int, memory: int, level: Level, words: str) -> None:
+    flavor = replace(FLAVOR, name="nano", vcpus=vcpus, memory_bytes=memory)
+    plan = Plan(id="m", vm=REF, to=HOST_B, mode=Mode.COLD, mapping=Mapping(flavor="nano"))
+    found = [
+        item for item in findings(plan, SOURCE, replace(TARGET, flavors=(flavor,))).findings if item.code == "flavor"
+    ]
+    assert [item.level for item in found] == [level]
+    assert words in found[0].message
+
+
 @pytest.mark.parametrize("code", ["offline", "read-only", "cpu", "network", "space", "ports", "name", "machine"])
 def test_what_can_be_helped_says_how(code: str) -> None:
     target = replace(
