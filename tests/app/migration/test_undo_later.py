@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,5 +190,49 @@ async def test_an_undo_whose_kept_vm_vanishes_in_the_middle_ends(tmp_path: Path)
         assert await pair.store.open_migrations() == []
         assert len([text for text in told if "for good" in text]) == 1
         assert task.state == TaskState.DONE
+    finally:
+        await pair.close()
+
+
+async def test_a_twin_by_other_hands_stops_the_undo_before_it_begins(tmp_path: Path) -> None:
+    pair = await Pair.open(tmp_path)
+    try:
+        task = await pair.move(mode=Mode.COLD)
+        (there,) = pair.runnable()
+        twin = replace(there, ref=Ref("b", Kind.VM, "by-hand"), name="by-hand", disks=())
+        pair.b.world.vms[twin.ref.id] = twin
+        pair.b.world.save()
+        await pair.refresh()
+        undo = await undone(pair, task)
+        assert undo.state == TaskState.FAILED
+        assert "as well" in undo.error or "by now" in undo.error
+        assert [vm.ref.connection for vm in pair.running()] == ["b"]
+    finally:
+        await pair.close()
+
+
+async def test_an_undo_that_had_begun_says_whom_it_waits_for(tmp_path: Path) -> None:
+    pair = await Pair.open(tmp_path)
+    try:
+        task = await pair.move(mode=Mode.COLD)
+        undo = pair.tasks.undo(task.id)
+        assert undo is not None
+
+        stop = pair.b.power
+
+        async def power(ref: Ref, action: PowerAction) -> None:
+            await stop(ref, action)
+            if not pair.sites.down:
+                pair.sites.lose("a")
+
+        pair.b.power = power  # type: ignore[method-assign]
+        await pair.tasks.wait(undo)
+        assert undo.state == TaskState.UNKNOWN
+        assert "waits for a" in undo.error
+        assert task.undo == "", "it is under way"
+        pair.sites.regain("a")
+        await pair.rest(undo)
+        assert undo.state == TaskState.DONE, undo.error
+        assert [vm.ref.connection for vm in pair.running()] == ["a"]
     finally:
         await pair.close()
