@@ -204,10 +204,27 @@ def show_fields(console: Console, row: Row) -> None:
     from rich.text import Text
 
     for name, value in row["data"].items():
-        if name != "description" and value not in ("", [], None):
-            console.print(Text(f"{name:>14}  {value}"))
+        if name != "description" and value not in ("", [], {}, None):
+            console.print(Text(f"{_label(name):>14}  {_readable(name, value)}"))
     if row["data"].get("description"):
         console.print(Text(row["data"]["description"]))
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def _readable(name: str, value: Any) -> str:
+    """A field for people: sizes in their unit, lists and records in words."""
+    if isinstance(value, dict):
+        parts = ((key, _readable(key, part)) for key, part in value.items() if part not in ("", [], {}, None))
+        return ", ".join(f"{_label(key)} {part}" for key, part in parts)
+    if isinstance(value, list | tuple):
+        apart = "; " if any(isinstance(part, dict | list | tuple) for part in value) else ", "
+        return apart.join(_readable(name, part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return size(value) if name.endswith("_bytes") and isinstance(value, int | float) else str(value)
 
 
 def show_plan(console: Console, row: Row) -> None:

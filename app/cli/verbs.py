@@ -111,9 +111,10 @@ async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
 async def show(services: Services, args: Row) -> AsyncIterator[Row]:
     offline = bool(args.get("offline"))
     if not offline:
-        for warning in await _settled(services, {args["ref"].partition("/")[0]}):
+        connection, slash, _ = args["ref"].partition("/")
+        for warning in await _settled(services, {connection} if slash else None):
             yield warning
-    ref = find(args["ref"], services.inventory)
+    ref = find(args["ref"], services.inventory, anywhere=True)
     item = services.inventory.get(ref)
     if item is None or (getattr(item, "detailed", True) is False):
         item = await services.store.load_body(ref) or item

@@ -17,7 +17,7 @@ import pytest
 from app.__main__ import arranged
 from app.cli.refs import Usage, find, find_target, find_vm
 from app.inventory import Inventory
-from backends.model import Changed, Kind, Ref
+from backends.model import Changed, Kind, Ref, Volume
 from tests.app.fakes import contents, host, vm
 
 ROOT = Path(__file__).parents[2]
@@ -234,7 +234,13 @@ def test_show(fixed: Shell) -> None:
     assert row["disks"]
     assert fixed.json("show", row["ref"])["uid"] == row["uid"]
     assert fixed.json("show", f"a/{row['id']}")["uid"] == row["uid"]
-    assert "web-01" in fixed.run("show", "a/web-01").stdout
+    assert fixed.json("show", "web-01")["uid"] == row["uid"]
+    hosts = fixed.run("show", "a")
+    assert hosts.returncode == 2
+    assert "a/a-host-01" in hosts.stderr
+    shown = fixed.run("show", "a/web-01").stdout
+    assert "web-01" in shown
+    assert "[{" not in shown
 
 
 def test_power(pair: Shell) -> None:
@@ -264,7 +270,7 @@ def test_delete_wants_to_be_sure(pair: Shell) -> None:
     ("words", "says"),
     [
         (("show", "a/nothing"), "there is no 'a/nothing'"),
-        (("show", "nowhere"), "no reference"),
+        (("show", "nowhere"), "there is no 'nowhere'"),
         (("start", "a/nothing"), "there is no 'a/nothing'"),
         (("plan", "a/web-01", "--to", "nowhere"), "there is no connection 'nowhere'"),
         (("plan", "a/web-01", "--to", "a", "--map", "what"), "--map"),
@@ -493,11 +499,18 @@ def test_references() -> None:
         vm("a", "2", name="x"),
         vm("a", "3", name="1", uuid="u-3"),
         vm("b", "9", name="a-h1"),
+        vm("b", "8", name="y"),
+        Volume(ref=Ref("b", Kind.VOLUME, "v"), name="y"),
     ]
     inventory.apply(Changed(tuple(objects)))
     assert find_vm("a/1", inventory) == Ref("a", Kind.VM, "1"), "an id wins over a name"
     assert find_vm("a/u-3", inventory) == Ref("a", Kind.VM, "3")
     assert find("a/vm/2", inventory) == Ref("a", Kind.VM, "2")
+    assert find("a", inventory, anywhere=True) == Ref("a", Kind.HOST, "h1"), "a connection means its host"
+    assert find("y", inventory, anywhere=True) == Ref("b", Kind.VM, "8")
+    assert find("b/y", inventory) == Ref("b", Kind.VM, "8"), "a VM wins over a volume of its name"
+    with pytest.raises(Usage):
+        find("x", inventory, anywhere=True)
     with pytest.raises(Usage) as ambiguous:
         find_vm("a/x", inventory)
     assert [text.split()[0] for text in ambiguous.value.candidates] == ["a/1", "a/2"]

@@ -45,6 +45,16 @@ def test_every_row_says_how_old_it_is(capsys: pytest.CaptureFixture[str], origin
     assert capsys.readouterr().out.rstrip().endswith(f" {seen}")
 
 
+def test_fields_are_written_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    disk = {"target": "vda", "size_bytes": 10 * 2**30, "pool": "", "shared": False}
+    Printer(False, show_fields)(
+        result({"memory_bytes": 2**29, "addresses": ["10.0.0.1", "::1"], "disks": [disk, disk]})
+    )
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    one = "target vda, size 10 GiB, shared no"
+    assert lines == [["memory", "512 MiB"], ["addresses", "10.0.0.1, ::1"], ["disks", f"{one}; {one}"]]
+
+
 def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     Printer(True)(result([row(EVIL)]))
     out = capsys.readouterr().out
