@@ -190,6 +190,8 @@ async def undo(services: Services, args: Row) -> AsyncIterator[Row]:
         raise Usage(f"there is no task {args['task']!r}", cure="see: causeway tasks")
     task = services.tasks.undo(before.id)
     if task is None:
+        if first := before.result.get("undo_first"):
+            raise Usage(f"{before.title} cannot be undone: the VM was moved on since", cure=f"undo {first} first")
         raise Usage(f"{before.title} cannot be undone", cure="its time is over, or there was nothing to take back")
     async for row in _all_of(services, [task]):
         yield row
