@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from backends.driver import Option
 from backends.model import Finding, Level
 
+_AS_SECRET = "give it by --secret-env, --secret-file or --secret-stdin"
+
 
 def validate(options: Iterable[Option], settings: Mapping[str, str], secrets: Collection[str]) -> list[Finding]:
     """What is wrong with a connection's settings, before anything is asked: one finding per field."""
@@ -20,7 +22,7 @@ def validate(options: Iterable[Option], settings: Mapping[str, str], secrets: Co
         if name not in known:
             red("unknown-option", name, f"there is no option {name!r}", f"one of {', '.join(known)}")
         elif name in settings and known[name].secret:
-            red("secret-in-settings", name, f"{known[name].label} is a secret", "give it as a secret")
+            red("secret-in-settings", name, f"{known[name].label} is a secret", _AS_SECRET)
     for name, option in known.items():
         value = settings.get(name, "")
         if option.required and not value and name not in secrets and not option.default:

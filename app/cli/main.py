@@ -151,9 +151,14 @@ def connect(
 
 
 @app.command()
-def disconnect(context: typer.Context, name: str, as_json: Json = False) -> None:
+def disconnect(
+    context: typer.Context,
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Also while a task or an undo needs it.")] = False,
+    as_json: Json = False,
+) -> None:
     """Forget a connection. Nothing happens to its VMs."""
-    ask(context, "disconnect", {"name": name}, as_json=as_json)
+    ask(context, "disconnect", {"name": name, "yes": yes}, as_json=as_json)
 
 
 @app.command()

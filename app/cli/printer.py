@@ -273,4 +273,4 @@ def show_move(console: Console, row: Row) -> None:
         facts.append(f"downtime {data['downtime_s'] * 1000:.0f} ms")
     if data["bytes_sent"] is not None:
         facts.append(f"{size(data['bytes_sent'])} sent")
-    console.print(f"{', '.join(facts)}; now {data['target_ref']} (task {data['task']})", markup=False)
+    console.print(f"{', '.join(facts)}; now {data['target']} ({data['target_ref']}, task {data['task']})", markup=False)

@@ -21,7 +21,7 @@ from app.services import Services
 from app.tasks import Task, TaskState
 from backends.driver import Describes
 from backends.errors import BackendError
-from backends.model import Kind, Level, PowerAction
+from backends.model import Kind, Level, PowerAction, now
 
 if TYPE_CHECKING:
     from app.migration import Planned
@@ -90,8 +90,23 @@ async def disconnect(services: Services, args: Row) -> AsyncIterator[Row]:
     name = args["name"]
     if services.connections.get(name) is None:
         raise Usage(f"there is no connection {name!r}", candidates=[item.name for item in services.connections.all()])
+    await _recovered(services)
+    if not args.get("yes") and (hanging := [task for task in services.tasks.all() if _hangs_on(task, name)]):
+        named = [f"{task.id}  {task.title} ({task.undo or task.state})" for task in hanging]
+        raise Usage(
+            f"what was begun needs {name}", cure="let it end, or forget it all the same: --yes", candidates=named
+        )
     await services.connections.forget(name)
     yield _result(data={"name": name}, message=f"{name} is forgotten; nothing happened to its VMs")
+
+
+def _hangs_on(task: Task, connection: str) -> bool:
+    """Whether a task still needs a connection: it runs, was interrupted, or may yet be taken back."""
+    if connection not in {ref.connection for ref in (task.ref, task.target) if ref is not None}:
+        return False
+    interrupted = task.kind == "move" and task.state in (TaskState.INTERRUPTED, TaskState.UNKNOWN)
+    pending = bool(task.undo) and task.kind != "undo" and task.undo_until is not None and task.undo_until > now()
+    return task.active or interrupted or pending
 
 
 async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
@@ -174,6 +189,8 @@ async def move(services: Services, args: Row) -> AsyncIterator[Row]:
         yield progress
     ok = task.state == TaskState.DONE
     data = shapes.of_move(task, ok, asyncio.get_running_loop().time() - began)
+    place = planned.plan.to.connection
+    data["target"] = f"{place}/{planned.plan.mapping.name or planned.source.vm.name}" if ok else ""
     yield _result(ok=ok, data=data, message=task.error or "done", cure=task.cure)
 
 

@@ -394,8 +394,13 @@ def test_move_and_undo(pair: Shell) -> None:
     assert "a/mail-01" not in after
     assert after["b/mail-01"]["uid"] == before["uid"]
     assert after["b/mail-01"]["ref"] == row["target_ref"]
+    assert row["target"] == "b/mail-01"
+    kept = pair.run("disconnect", "a")
+    assert kept.returncode == 2
+    assert row["task"] in kept.stderr
     done = pair.run("undo", row["task"], "--json")
     assert done.returncode == 0, done.stderr
+    assert pair.run("disconnect", "b").returncode == 0, "nothing hangs on it any more"
     assert pair.vms()["a/mail-01"]["uid"] == before["uid"]
 
 
