@@ -28,7 +28,8 @@ def home(override: str | None = None) -> Path:
 def private_folder(path: Path) -> Path:
     """Make `path` a folder that only its owner can enter. Raises Invalid where that cannot be.
 
-    A folder that was made by someone else is refused rather than tightened: whoever owns it can open it again.
+    A folder that was made by someone else is refused rather than tightened: whoever owns it can open it again. So is
+    one that is open to others and not ours: `--home /etc`, said by root, must not lock everybody out of it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,6 +42,12 @@ def private_folder(path: Path) -> Path:
                     field="home",
                 )
             if status.st_mode & 0o077:
+                if not _ours(path):
+                    raise Invalid(
+                        f"The folder {path} is open to other users and holds other things",
+                        cure="Name a folder of Causeway's own with --home or CAUSEWAY_HOME",
+                        field="home",
+                    )
                 path.chmod(0o700)
     except OSError as error:
         raise Invalid(
@@ -49,6 +56,12 @@ def private_folder(path: Path) -> Path:
             field="home",
         ) from None
     return path
+
+
+def _ours(path: Path) -> bool:
+    """Whether a folder is empty or has been a data folder before."""
+    names = {item.name for item in path.iterdir()}
+    return not names or bool(names & {"causeway.db", "owner.lock", "playground"})
 
 
 def write_private(path: Path, data: bytes) -> None:

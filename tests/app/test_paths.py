@@ -67,3 +67,15 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         write_private(target, b"x")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "secret"]
+
+
+def test_an_open_folder_with_other_things_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    (folder / "passwd").touch()
+    with pytest.raises(Invalid, match="holds other things"):
+        home(str(folder))
+    assert folder.stat().st_mode & 0o777 == 0o755
+    (folder / "causeway.db").touch()
+    assert home(str(folder)).stat().st_mode & 0o777 == 0o700
