@@ -17,6 +17,7 @@ import pytest
 
 from app.migration import Mode, live
 from app.migration.job import Job
+from app.paths import private_folder
 from app.store import codec
 from app.tasks import Task, TaskState
 from backends.demo import Driver
@@ -117,7 +118,7 @@ async def test_kill_at_every_journal_write(tmp_path: Path, mode: Mode, answer: s
     when = "after" if answer == "resume" else "before"
     while killed:
         last += 1
-        home = tmp_path / str(last)
+        home = private_folder(tmp_path / str(last))
         killed = await asyncio.to_thread(run_and_kill, home, mode, last, when)
         pair = await Pair.open(home)
         try:
@@ -136,7 +137,7 @@ async def test_kill_at_every_write_of_a_move_into_a_cloud(tmp_path: Path, monkey
     last, killed = 0, True
     while killed:
         last += 1
-        home = tmp_path / str(last)
+        home = private_folder(tmp_path / str(last))
         killed = await asyncio.to_thread(run_and_kill, home, Mode.COLD, last, "after", "cloud")
         pair = await Pair.open(home)
         try:
