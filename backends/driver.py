@@ -259,6 +259,9 @@ class Exports(Protocol):
     deletes a fenced VM with its disks. `discard_export` removes what a crashed session left.
     A crash may come between any two calls, so `fence`, `unfence`, `retire` and `discard_export` are idempotent: asked
     again with the same migration id they find their work done and return. A fenced VM keeps its Ref.
+
+    A driver whose `fence` takes the VM out of the platform's list, keeping its definition elsewhere, says so with the
+    class attribute `fence_undefines = True`: `locate` then gives None for a kept VM, and `unfence` brings it back.
     """
 
     async def export_facts(self, vm: Ref) -> SourceFacts: ...

@@ -69,6 +69,7 @@ class Driver:
     kind: ClassVar[str] = "libvirt"
     title: ClassVar[str] = "KVM / libvirt"
     section: ClassVar[Section] = Section.LOCAL
+    fence_undefines: ClassVar[bool] = True
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             name="uri",

@@ -71,7 +71,7 @@ def test_serial_console_answers(lab: Lab, fresh_guest: LabGuest) -> None:
 
 def test_libvirtd_dies_and_the_guest_does_not(lab: Lab, fresh_guest: LabGuest) -> None:
     lab.a.kill_libvirtd()
-    assert not lab.a.answers()
+    until(lambda: not lab.a.answers(), "libvirtd is still there")
     fresh_guest.wait_beats(lab.a)
     lab.a.start_libvirtd()
     assert "running" in lab.a.virsh("domstate", fresh_guest.uuid)
