@@ -49,6 +49,7 @@ ip link set br0 up
 until ip link set eth0 master br0 up 2>/dev/null; do sleep 0.02; done
 
 libvirtd --daemon --listen --pid-file /run/libvirt/libvirtd.pid
+: >/run/libvirt/booted
 # Waiting reaps whatever ends here; without process 1 the kernel ends everything else: that is the power cut.
 while :; do
   sleep 3600 &

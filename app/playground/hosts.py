@@ -168,10 +168,13 @@ class Host:
             link.symlink_to(f"/etc/libvirt/{path}")
 
     def start(self) -> bool:
-        """Power it on and wait for its libvirtd; plug it in where the switch is new. False where it ran already."""
-        fresh = self.pid() is None
+        """Power it on and wait for its libvirtd; plug it in where the switch is new. False where it ran already.
+
+        A host that somebody left in the middle of its boot is powered on anew: it may still start its libvirtd.
+        """
+        fresh = self.pid() is None or not self._booted.exists()
         if fresh:
-            processes.end(self.mark)
+            self.power_cut()
             shutil.rmtree(self.sockets, ignore_errors=True)
             self.sockets.mkdir(parents=True)
             script = str(resources.files("app.playground") / "host.sh")
@@ -188,6 +191,7 @@ class Host:
         self.switch.carry(self.name, True)
         if not self.answers() and not fresh:
             self.start_libvirtd()
+        wait(self._booted_or_ended, f"{self.name} did not start", self._console)
         wait(self._answers_or_ended, f"libvirtd of {self.name} does not answer", self.folder / "log/libvirtd.log")
         self._running()
         if self.ssh:
@@ -259,6 +263,13 @@ class Host:
     @property
     def _console(self) -> Path:
         return self.folder / "console.log"
+
+    @property
+    def _booted(self) -> Path:
+        return self.sockets / "booted"
+
+    def _booted_or_ended(self) -> bool:
+        return self._booted.exists() or self.pid() is None
 
     def _answers_or_ended(self) -> bool:
         return self.answers() or self.pid() is None

@@ -66,17 +66,21 @@ def inside(pid: int) -> Iterator[tuple[int, list[str]]]:
 def end(mark: str, seconds: float = 20.0) -> None:
     """Kill everything with this mark, and with it every pid namespace that such a process is the first of.
 
-    The cloud runs as the playground's owner, so it may be anyone's.
+    The cloud runs as the playground's owner, so it may be anyone's. Only two empty looks in a row count: a process
+    has no environment while it becomes another program.
 
     Raises:
         PlaygroundError: something is still there after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    while pids := [pid for pid in marked(mark, anyone=True) if pid != os.getpid()]:
+    quiet = 0
+    while quiet < 2:
+        pids = [pid for pid in marked(mark, anyone=True) if pid != os.getpid()]
+        quiet = 0 if pids else quiet + 1
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
+        if pids and time.monotonic() > deadline:
             raise PlaygroundError(f"Processes {pids} of the playground do not end", "restart the machine")
         time.sleep(0.02)
 
