@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
+from backends.consoles import Console, Door
 from backends.disks import DiskSink, DiskSource
 from backends.model import (
     Changed,
@@ -55,6 +56,8 @@ class Capability(StrEnum):
     RENAME = "rename"
     TAG = "tag"
     STORAGE = "storage"
+    CONSOLE = "console"
+    SERIAL = "serial"
     MOVE_LIVE = "move-live"
     EXPORT = "export"
     IMPORT = "import"
@@ -165,6 +168,20 @@ class Meters(Protocol):
     """Readings of all running VMs (and hosts) in one call per tick."""
 
     async def meter(self) -> Mapping[Ref, Sample]: ...
+
+
+@runtime_checkable
+class Consoles(Protocol):
+    """Opens a VM's consoles.
+
+    `consoles` names those that the VM has, the best first, also those that cannot be opened now (with the reason).
+    `open_console` opens one of them: Conflict where somebody else holds it and `force` (take it over) was not
+    asked for, NotFound where the VM has no such console, Unsupported where it is there but not to be reached.
+    CONSOLE stands for screens, SERIAL for serial lines (live, or what the platform kept of their output).
+    """
+
+    async def consoles(self, vm: Ref) -> Sequence[Console]: ...
+    async def open_console(self, console: Console, *, force: bool = False) -> Door: ...
 
 
 @runtime_checkable
