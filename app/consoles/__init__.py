@@ -1,0 +1,1 @@
+"""Protocol engines and sessions of consoles, without Qt."""
