@@ -10,15 +10,14 @@ import asyncio
 import os
 import shutil
 import tempfile
-import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from backends.errors import AuthNeeded, BackendError, Denied, HostKeyMismatch, Invalid, NotFound, Unreachable
+from backends.threads import LoopThread
 
-T = TypeVar("T")
 PATH_LIMIT = 107
 KEEPALIVE_S = 5
 KEEPALIVE_COUNT = 5
@@ -39,30 +38,8 @@ class SshHost:
         return f"SshHost({self.user}@{self.host}:{self.port or 22})"
 
 
-class _Transport:
-    """The thread that runs all SSH connections of this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Run `work` there and await it here."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
-
-    def wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """The same for a caller without a loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._started()).result(seconds)
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True).start()
-            return self._loop
-
-
-TRANSPORT = _Transport()
+TRANSPORT = LoopThread("ssh")
+"""Runs all SSH connections of this process."""
 
 
 class SshConnection:

@@ -1,17 +1,47 @@
-"""Blocking SDK calls, off the loop: a small pool of daemon threads per connection, a deadline for every call."""
+"""What runs beside the loop: blocking SDK calls in a small pool of daemon threads, and loops in threads of their own."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from backends.errors import Cancelled, OutcomeUnknown, Unreachable
 
 T = TypeVar("T")
 Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class LoopThread:
+    """An asyncio loop in a daemon thread that starts at its first use and lives as long as the process."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
+            return self._loop
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run `work` there, for a caller in any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Run `work` there and await it on the caller's loop."""
+        return asyncio.wrap_future(self.start(work))
+
+    def wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """The same for a caller without a loop. TimeoutError after `seconds`."""
+        return self.start(work).result(seconds)
 
 
 class Pool:
