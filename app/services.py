@@ -12,6 +12,7 @@ from app import logs
 from app.actions import Actions
 from app.awake import Awake
 from app.connections import Connections
+from app.consoles import Consoles
 from app.events import Events
 from app.inventory import Inventory
 from app.recorder import Recorder, interrupted
@@ -44,6 +45,7 @@ class Services:
         self.tasks = Tasks()
         self.connections = Connections(self.inventory, store, identity, secrets, self.events, audit)
         self.search = Search(self.inventory)
+        self.consoles = Consoles(self)
         self.who = audit.who
         self.migrations = _migrations(self)
         self.actions = Actions(
@@ -124,6 +126,7 @@ class Services:
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.wait({self._recovery})
+        await self.consoles.close()
         await self.migrations.close()
         await self.tasks.close()
         self._awake.close()

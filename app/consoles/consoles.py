@@ -1,0 +1,96 @@
+"""The consoles of all VMs: what there is, sessions on them, external viewers and screenshots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from app.consoles.follow import Session
+from app.consoles.loop import ConsoleLoop
+from backends.consoles import Console
+from backends.driver import Consoles as OpensConsoles
+from backends.errors import Unsupported
+from backends.model import Ref
+
+if TYPE_CHECKING:
+    from app.consoles.line import LineSession
+    from app.consoles.session import ScreenSession
+    from app.inventory import Delta
+    from app.services import Services
+
+S = TypeVar("S", bound=Session)
+OFFERS_S = 15.0
+SCREENSHOT_S = 20.0
+
+
+class Consoles:
+    """All sessions of these services. Lives on their loop; nothing runs until the first session is made."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._loop = ConsoleLoop()
+        self._sessions: set[Session] = set()
+        services.inventory.subscribe(self._on_delta)
+        services.tasks.subscribe(lambda task: self._wake())
+        services.connections.subscribe(lambda connection: self._wake())
+
+    async def offers(self, ref: Ref) -> Sequence[Console]:
+        """The consoles that a VM has, the best first, also those that cannot be opened now (with the reason).
+
+        Raises Unreachable while its connection is not ready, Unsupported where its platform has none.
+        """
+        driver = self._services.connections.driver(ref.connection)
+        if not isinstance(driver, OpensConsoles):
+            raise Unsupported(f"{ref.connection} has no consoles")
+        async with asyncio.timeout(OFFERS_S):
+            return await driver.consoles(ref)
+
+    def screen(self, ref: Ref, *, view_only: bool = False, console: Console | None = None) -> ScreenSession:
+        """A session on a VM's screen, not opened yet. Without `console`: the best one."""
+        from app.consoles.session import ScreenSession
+
+        uid = self._services.identity.uid_of(ref)
+        return self._kept(ScreenSession(self._services, self._loop, uid, view_only=view_only, console=console))
+
+    def line(self, ref: Ref, console: Console | None = None) -> LineSession:
+        """A session on a VM's serial line (or its kept output), not opened yet. Without `console`: the best one."""
+        from app.consoles.line import LineSession
+
+        return self._kept(LineSession(self._services, self._loop, self._services.identity.uid_of(ref), console))
+
+    async def viewer(self, ref: Ref, console: Console) -> None:
+        """Open a SPICE or RDP console in the external viewer. Unsupported (with the package's name) without one."""
+        raise NotImplementedError
+
+    async def screenshot(self, ref: Ref, seconds: float = SCREENSHOT_S) -> bytes:
+        """A PNG of the screen: the first complete picture. Raises what stands in the way, or Unreachable."""
+        from app.consoles import png
+
+        session = self.screen(ref, view_only=True)
+        try:
+            await session.open()
+            await session.live(seconds)
+            assert session.framebuffer is not None
+            return await asyncio.to_thread(png.encode, session.framebuffer)
+        finally:
+            await session.close()
+
+    async def close(self) -> None:
+        """Hang up everything and end the console loop."""
+        await asyncio.gather(*(session.close() for session in tuple(self._sessions)))
+        await self._loop.close()
+
+    # Inside
+
+    def _kept(self, session: S) -> S:
+        self._sessions.add(session)
+        session._on_close = self._sessions.discard
+        return session
+
+    def _on_delta(self, delta: Delta) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        for session in self._sessions:
+            session.wake()

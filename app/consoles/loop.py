@@ -1,0 +1,77 @@
+"""One daemon thread with a plain asyncio loop: all I/O and decoding of consoles, beside the window's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from backends.errors import Cancelled
+
+T = TypeVar("T")
+CLOSE_S = 3.0
+
+
+class ConsoleLoop:
+    """The console loop. Its thread starts with the first piece of work and ends with `close`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run `work` there; from any thread. Cancelling the future cancels the work. Raises Cancelled after close."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._started())
+        except BaseException:
+            work.close()
+            raise
+
+    async def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` there and await its result on the caller's loop."""
+        return await asyncio.wrap_future(self.run(work))
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call `function` there soon; nothing happens after close."""
+        try:
+            self._started().call_soon_threadsafe(function, *args)
+        except (Cancelled, RuntimeError):
+            return
+
+    async def close(self) -> None:
+        """Cancel what runs there and end the thread. Idempotent; takes CLOSE_S at most."""
+        with self._lock:
+            self._closed = True
+            loop, thread, self._loop = self._loop, self._thread, None
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        await asyncio.to_thread(thread.join, CLOSE_S)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise Cancelled("the consoles are closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="consoles", daemon=True)
+                self._thread.start()
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_S / 2))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
