@@ -1,4 +1,4 @@
-"""What runs beside the loop: blocking SDK calls in a small pool of daemon threads, and loops in threads of their own."""
+"""What runs beside the loop: blocking SDK calls in a small pool of threads, and loops in threads of their own."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from backends import driver as contract
+from backends.consoles import Console, Door
+from backends.demo.consoles import Switchboard
 from backends.demo.world import DISK_BYTES, Faults, World, objects, rebase
 from backends.disks import DiskSink, DiskSource
 from backends.driver import Capability, Option, Settings
@@ -102,6 +104,7 @@ class Driver:
         self.faults = Faults(settings["faults"])
         self._settings = settings
         self._world: World | None = None
+        self._consoles: Switchboard | None = None
         self._watchers: set[asyncio.Queue[Changed | BackendError]] = set()
         self._churn: asyncio.Task[None] | None = None
 
@@ -143,6 +146,7 @@ class Driver:
                 hosts=int(self._settings["hosts"] or 2),
                 folder=Path(folder) if folder else None,
             )
+            self._consoles = Switchboard(self._world, self.faults, float(self._settings["latency"] or 0))
         rate = float(self._settings["changes"] or 0)
         if rate and self._churn is None:
             self._churn = asyncio.create_task(self._change_at(rate))
@@ -165,6 +169,9 @@ class Driver:
         if self._churn is not None:
             self._churn.cancel()
             self._churn = None
+        if self._consoles is not None:
+            self._consoles.close()
+            self._consoles = None
         if self._world is not None:
             await asyncio.to_thread(self._world.close)
             self._world = None
@@ -185,6 +192,8 @@ class Driver:
         """Cut the connection, as a dead server would."""
         for queue in self._watchers:
             queue.put_nowait(Unreachable(f"{self.name}: the connection is lost"))
+        if self._consoles is not None:
+            self._consoles.close()
 
     async def power(self, ref: Ref, action: PowerAction) -> None:
         await self._call("power")
@@ -194,6 +203,8 @@ class Driver:
         if vm.state not in FROM[action]:
             raise Conflict(f"{vm.name} is {vm.state}: cannot {action}", object_name=vm.name)
         state = TO[action]
+        if action not in (PowerAction.PAUSE, PowerAction.RESUME):
+            self._hang_up(ref)
         started = now() if state == PowerState.RUNNING and vm.state != PowerState.PAUSED else vm.started
         self._put(replace(vm, state=state, native_state=state.value, started=started))
 
@@ -228,6 +239,14 @@ class Driver:
         at = time.time()
         running = (vm for vm in self.world.vms.values() if vm.state == PowerState.RUNNING)
         return {vm.ref: self.world.sample(vm, at) for vm, _ in zip(running, range(METERED), strict=False)}
+
+    async def consoles(self, vm: Ref) -> Sequence[Console]:
+        await self._call("consoles")
+        return self._switchboard.offers(self.world.get(vm))
+
+    async def open_console(self, console: Console, *, force: bool = False) -> Door:
+        await self._call("open_console")
+        return await self._switchboard.open(console, force)
 
     async def describe(self, ref: Ref) -> str:
         await self._call("describe")
@@ -264,6 +283,7 @@ class Driver:
                 data = self.world.disk(disk.source).read_bytes()
                 target.world.disk(disk.source).write_bytes(data)
             self._put(replace(moving, state=PowerState.PAUSED, native_state="migrating"))
+        self._hang_up(vm)
         target._put(arrived)
         if target.world is not self.world:
             self._drop(moving, disks=True)
@@ -444,10 +464,21 @@ class Driver:
             await asyncio.sleep(delay)
         self.faults.check(name)
 
+    @property
+    def _switchboard(self) -> Switchboard:
+        if self._consoles is None:
+            raise Unreachable(f"{self.name} is not connected")
+        return self._consoles
+
+    def _hang_up(self, vm: Ref) -> None:
+        """A VM whose machine goes takes its consoles with it."""
+        self._switchboard.cut(vm)
+
     def _put(self, vm: Vm) -> None:
         self._tell(Changed(objects=(self.world.put(vm),)))
 
     def _drop(self, vm: Vm, *, disks: bool) -> None:
+        self._hang_up(vm.ref)
         self.world.remove(vm.ref)
         if disks:
             for disk in vm.disks:
