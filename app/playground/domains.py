@@ -27,6 +27,7 @@ DOMAIN = """\
       <log file='/var/log/libvirt/qemu/{name}.serial' append='on'/><target port='0'/>
     </serial>
     <console type='pty'><target type='serial' port='0'/></console>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
     <graphics type='vnc'><listen type='socket'/></graphics>
     <video><model type='vga' vram='8192'/></video>
     <memballoon model='virtio'/>

@@ -30,6 +30,8 @@ MODULES = (
     *("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_balloon", "virtio_rng", "virtio_scsi"),
     *("sd_mod", "ata_piix", "nvme", "ena", "xen_blkfront", "xen_netfront", "button", "evdev", "ext4"),
 )
+SCRIPTS = {"init": "init", "agent": "bin/agent"}
+"""Files of this folder, and what each is in the guest."""
 VERSION = b"1"
 """Change it when the build changes: what was built before is then built again."""
 SECTOR = 512
@@ -66,8 +68,8 @@ class GuestFiles:
 
 def guest_files(report: Callable[[str], None], cache: Path = CACHE) -> GuestFiles:
     """The guest's files, built when this version of the guest is not there yet (the only step that needs a network)."""
-    script = _init()
-    version = hashlib.sha256(script + VERSION + repr((MODULES, WORDS)).encode()).hexdigest()[:12]
+    scripts = _scripts()
+    version = hashlib.sha256(VERSION + repr((scripts, MODULES, WORDS)).encode()).hexdigest()[:12]
     files = GuestFiles.inside(cache / version)
     if files.complete():
         return files
@@ -81,13 +83,15 @@ def guest_files(report: Callable[[str], None], cache: Path = CACHE) -> GuestFile
         report("Building the guest")
         built = GuestFiles.inside(work / "built")
         built.kernel.parent.mkdir()
-        _build(packages, built, script)
+        _build(packages, built, scripts)
         _keep(built.kernel.parent, files.kernel.parent)
     return files
 
 
-def _init() -> bytes:
-    return (resources.files("app.playground") / "init").read_bytes()
+def _scripts() -> dict[str, bytes]:
+    """The guest's own programs, by their path in it."""
+    folder = resources.files("app.playground")
+    return {path: (folder / name).read_bytes() for name, path in SCRIPTS.items()}
 
 
 def _keep(built: Path, place: Path) -> None:
@@ -183,15 +187,15 @@ def _kernel() -> list[str]:
     raise PlaygroundError("No kernel package for the guest is known to apt", "sudo apt-get update")
 
 
-def _build(packages: Path, to: GuestFiles, script: bytes) -> None:
+def _build(packages: Path, to: GuestFiles, scripts: dict[str, bytes]) -> None:
     kernel = next((packages / "boot").glob("vmlinuz-*"))
     shutil.copy(kernel, to.kernel)
-    to.initrd.write_bytes(_initrd(packages, script))
+    to.initrd.write_bytes(_initrd(packages, scripts))
     _ext4(to.data, DATA_BYTES, None)
     _bootable(packages, to)
 
 
-def _initrd(packages: Path, script: bytes) -> bytes:
+def _initrd(packages: Path, scripts: dict[str, bytes]) -> bytes:
     busybox = next(path for path in (packages / "bin/busybox", packages / "usr/bin/busybox") if path.exists())
     archive = Archive()
     for folder in ("bin", "dev", "proc", "sys", "lib", "lib/modules", "etc"):
@@ -200,7 +204,8 @@ def _initrd(packages: Path, script: bytes) -> bytes:
     archive.device("dev/null", 1, 3)
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
     archive.link("bin/sh", "busybox")
-    archive.file("init", script, 0o755)
+    for path, script in scripts.items():
+        archive.file(path, script, 0o755)
     loaded = modules(packages, MODULES)
     archive.file("modules.order", "".join(f"{name}\n" for name in loaded).encode())
     for name, data in loaded.items():

@@ -1,9 +1,11 @@
-"""The guest is built once, without a network afterwards, and its initramfs is what the kernel reads."""
+"""The guest is built once, without a network afterwards, its initramfs is what the kernel reads, its agent answers."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def test_modules_come_after_what_they_need(tmp_path: Path) -> None:
     assert list(modules(tmp_path, ["virtio_net", "built_in"])) == ["failover.ko", "net_failover.ko", "virtio_net.ko"]
 
 
-def build(_: Path, to: GuestFiles, __: bytes) -> None:
+def build(_: Path, to: GuestFiles, __: dict[str, bytes]) -> None:
     for path in (to.kernel, to.initrd, to.disk, to.data):
         path.write_bytes(b"built")
 
@@ -97,7 +99,7 @@ def test_tidy_removes_only_what_is_incomplete(tmp_path: Path, monkeypatch: pytes
 def test_kvm_is_believed_only_after_a_boot_and_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[GuestFiles] = []
     files = GuestFiles.inside(tmp_path)
-    build(tmp_path, files, b"")
+    build(tmp_path, files, {})
     monkeypatch.setattr(guest, "KVM", files.kernel)
     monkeypatch.setattr(guest, "_boots_with_kvm", lambda which: asked.append(which) is not None)
     assert [guest.domain_type(files), guest.domain_type(files)] == ["qemu", "qemu"]
@@ -105,3 +107,39 @@ def test_kvm_is_believed_only_after_a_boot_and_asked_once(tmp_path: Path, monkey
     (tmp_path / "accelerator").write_text("another-boot qemu", encoding="utf-8")
     monkeypatch.setattr(guest, "_boots_with_kvm", lambda _: True)
     assert guest.domain_type(files) == "kvm"
+
+
+def asked(*lines: bytes) -> list[object]:
+    """What the guest's agent answers to these lines, run here by bash."""
+    script = Path(guest.__file__).with_name("agent")
+    done = subprocess.run(
+        ["bash", script], input=b"\n".join(lines) + b"\n", capture_output=True, check=True, timeout=20
+    )
+    return [json.loads(line.lstrip(b"\xff")) for line in done.stdout.splitlines()]
+
+
+def test_agent_knows_who_asked_and_what_it_can() -> None:
+    sync, delimited, info, ping, status = asked(
+        b'{"execute":"guest-sync", "arguments":{"id":1790000000001}}',
+        b'\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}',
+        b'{"execute":"guest-info"}',
+        b'{"execute": "guest-ping"}',
+        b'{"execute":"guest-fsfreeze-status"}',
+    )
+    assert (sync, delimited, ping) == ({"return": 1790000000001}, {"return": 7}, {"return": {}})
+    assert status == {"return": "thawed"}
+    known = {item["name"] for item in info["return"]["supported_commands"]}  # type: ignore[index]
+    assert {"guest-ping", "guest-network-get-interfaces", "guest-shutdown", "guest-fsfreeze-freeze"} <= known
+
+
+def test_agent_survives_nonsense(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    nonsense = [b"nonsense", b"\x01\x02{", b'{"execute": "$(touch %s)"}' % bytes(trap), b'{"execute":', b"x" * 70_000]
+    *said, pong = asked(*nonsense, b'{"execute":"half \xff{"execute":"guest-ping"}')
+    assert pong == {"return": {}}
+    assert len(said) >= len(nonsense)
+    assert all(answer["error"]["class"] == "GenericError" for answer in said)  # type: ignore[index]
+    assert not trap.exists()
+    assert asked(b'{"execute":"guest-exec"}') == [
+        {"error": {"class": "CommandNotFound", "desc": "The command guest-exec has not been found"}}
+    ]

@@ -1,0 +1,115 @@
+"""Where a guest's addresses come from: its agent, the leases of libvirt's DHCP, or nobody, and then nothing breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.playground.domains import Guest
+from backends.driver import Settings
+from backends.libvirt import Driver, session
+from backends.model import Changed, Kind, Origin, PowerAction, Ref, Vm
+from tests.lab.machine import Lab, LabGuest, until
+from tests.lab.program import prepared
+
+pytestmark = pytest.mark.lab
+CHANNEL = re.compile(r"<channel type='unix'>.*?</channel>")
+
+
+@pytest_asyncio.fixture
+async def driver(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Driver]:
+    """The driver on lab.a, that never looks for an address by the clock."""
+    monkeypatch.setattr(session, "ADDRESS_AFTER_S", 1e6)
+    made = Driver("kvm-a", Settings({"uri": lab.a.uri}))
+    await made.connect()
+    yield made
+    await made.close()
+
+
+def planned(lab: Lab, guest: LabGuest) -> str:
+    """The address that the lab gave a guest on its kernel's command line."""
+    found = re.search(r"guest\.ip=([\d.]+)/24", lab.a.virsh("dumpxml", guest.uuid))
+    assert found is not None
+    return found[1]
+
+
+async def seen(driver: Driver, guest: LabGuest, start: bool = True) -> Vm:
+    """The first picture of a guest with an address that the driver reports on its own."""
+    ref = Ref(driver.name, Kind.VM, guest.uuid)
+    arrived: asyncio.Queue[Changed] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for change in driver.watch():
+            arrived.put_nowait(change)
+
+    watching = asyncio.create_task(watch())
+    try:
+        scope = next(scope for scope in driver.scopes() if "vm" in scope.kinds)
+        listed = next(item for item in (await driver.list(scope)).objects if item.ref == ref)
+        assert isinstance(listed, Vm) and not listed.addresses
+        if start:
+            await driver.power(ref, PowerAction.START)
+        async with asyncio.timeout(90):
+            while True:
+                for item in (await arrived.get()).objects:
+                    if isinstance(item, Vm) and item.ref == ref and item.addresses:
+                        return item
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+
+
+async def test_the_agent_tells_and_its_coming_is_an_event(lab: Lab, healed: Lab, driver: Driver) -> None:
+    guest = await asyncio.to_thread(lab.make, lab.a, start=False)
+    vm = await seen(driver, guest)
+    assert vm.addresses == (planned(lab, guest),)
+    assert vm.origin == Origin.EVENT
+    said = await asyncio.to_thread(lab.a.virsh, "domifaddr", guest.uuid, "--source", "agent")
+    assert vm.addresses[0] in said
+
+
+async def test_the_agent_moves_with_its_guest(lab: Lab, fresh_guest: LabGuest) -> None:
+    agent = ("domifaddr", fresh_guest.uuid, "--source", "agent")
+    address = planned(lab, fresh_guest)
+    until(lambda: address in lab.a.virsh(*agent), "the agent does not answer")
+    flags = ("--live", "--persistent", "--undefinesource", fresh_guest.uuid, lab.b.uri)
+    lab.a.virsh("migrate", *flags, "--migrateuri", f"tcp://{lab.b.address}")
+    assert address in lab.b.virsh(*agent)
+
+
+def test_the_agent_freezes_and_ends_the_guest(lab: Lab, healed: Lab) -> None:
+    guest = lab.make(lab.a, pool="default")
+    guest.wait_beats(lab.a)
+    until(lambda: "connected" in lab.a.virsh("dumpxml", guest.uuid).partition("guest_agent.0")[2][:40], "no agent")
+    assert "Froze 1" in lab.a.virsh("domfsfreeze", guest.uuid)
+    assert "Thawed 1" in lab.a.virsh("domfsthaw", guest.uuid)
+    lab.a.virsh("shutdown", guest.uuid, "--mode", "agent")
+    until(lambda: guest.where() == [], "it does not shut down")
+
+
+async def test_without_an_agent_nothing_breaks(lab: Lab, healed: Lab, driver: Driver) -> None:
+    """No leases on a bridge, and some libvirts cannot read the ARP table ("wrong nlmsg len"): that is no error."""
+    guest = await asyncio.to_thread(lambda: lab.make(lab.a, change=lambda xml: CHANNEL.sub("", xml)))
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+    await driver.session.refresh(guest.uuid)
+    scope = next(scope for scope in driver.scopes() if "vm" in scope.kinds)
+    listing = await driver.list(scope)
+    vm = next(item for item in listing.objects if item.ref.id == guest.uuid)
+    assert isinstance(vm, Vm) and vm.detailed and vm.nics and listing.error is None
+    assert set(vm.addresses) <= {planned(lab, guest)}
+
+
+def test_ls_says_the_address(lab: Lab, fresh_guest: LabGuest, tmp_path: Path) -> None:
+    address = planned(lab, fresh_guest)
+    until(lambda: address in lab.a.virsh("domifaddr", fresh_guest.uuid, "--source", "agent"), "the agent is silent")
+    program = prepared(lab, tmp_path)
+    answer = program.run("ls", fresh_guest.name)
+    assert answer.code == 0, answer.words
+    assert [row["addresses"] for row in answer.data] == [[address]]
+    found = program.run("ls", f"ip:{address}")
+    assert [row["name"] for row in found.data] == [fresh_guest.name]
