@@ -13,6 +13,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -34,6 +35,8 @@ SCRIPTS = {"init": "init", "agent": "bin/agent"}
 """Files of this folder, and what each is in the guest."""
 VERSION = b"1"
 """Change it when the build changes: what was built before is then built again."""
+UNUSED_S = 86_400.0
+"""So long a version stays that is not this one's: another checkout on the machine may be using it."""
 SECTOR = 512
 START = 2048
 """First sector of the partition; GRUB's core lives in the gap before it."""
@@ -72,6 +75,7 @@ def guest_files(report: Callable[[str], None], cache: Path = CACHE) -> GuestFile
     version = hashlib.sha256(VERSION + repr((scripts, MODULES, WORDS)).encode()).hexdigest()[:12]
     files = GuestFiles.inside(cache / version)
     if files.complete():
+        os.utime(files.kernel.parent)
         return files
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(cache), tempfile.TemporaryDirectory(dir=cache) as name:
@@ -95,11 +99,12 @@ def _scripts() -> dict[str, bytes]:
 
 
 def _keep(built: Path, place: Path) -> None:
-    """Put a finished build in its place; older versions go, and what an interrupted build left."""
+    """Put a finished build in its place; what nobody used for long goes, and what an interrupted build left."""
     shutil.rmtree(place, ignore_errors=True)
     built.rename(place)
     for old in place.parent.iterdir():
-        if old != place and old.is_dir() and old != built.parent:
+        unused = time.time() - old.stat().st_mtime > UNUSED_S
+        if old not in (place, built.parent) and (unused or not GuestFiles.inside(old).complete()):
             shutil.rmtree(old, ignore_errors=True)
 
 

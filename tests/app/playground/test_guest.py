@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -69,14 +70,18 @@ def test_second_time_needs_no_network(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(lines) == 2
 
 
-def test_new_version_replaces_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_version_replaces_what_nobody_used_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest, "_build", build)
     monkeypatch.setattr(guest, "_unpack", lambda work: work)
     first = guest_files(print, tmp_path)
     monkeypatch.setattr(guest, "VERSION", b"another")
     second = guest_files(print, tmp_path)
-    assert list(tmp_path.iterdir()) == [second.kernel.parent]
-    assert not first.complete()
+    assert first.complete()
+    os.utime(first.kernel.parent, (0, 0))
+    (tmp_path / "tmpabc").mkdir()
+    monkeypatch.setattr(guest, "VERSION", b"a third")
+    third = guest_files(print, tmp_path)
+    assert {*tmp_path.iterdir()} == {second.kernel.parent, third.kernel.parent}
 
 
 def test_no_package_lists_gives_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
