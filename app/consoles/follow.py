@@ -303,7 +303,8 @@ class Session:
         if door is None:
             picked = self._pick(await driver.consoles(ref))
             door = await driver.open_console(picked, force=self._force)
-        self._console = door.console
+        # Taken over once: who takes it back is not fought.
+        self._console, self._force = door.console, False
         await self._audit(ref, door.console)
         return door
 
@@ -372,7 +373,7 @@ class Session:
 
 
 def only_without_hindrance(offers: Iterable[Console], name: str) -> Console:
-    """The first that can be opened. Raises Unsupported with the reason of the best one where none can."""
+    """The first that can be opened. Raises Conflict with the reason of the best one where none can."""
     best: Console | None = None
     for console in offers:
         if not console.hindrance:
@@ -380,7 +381,7 @@ def only_without_hindrance(offers: Iterable[Console], name: str) -> Console:
         best = best or console
     if best is None:
         raise Unsupported(f"{name} has no such console", object_name=name)
-    raise Unsupported(best.hindrance, object_name=name, cure=best.cure)
+    raise Conflict(best.hindrance, object_name=name, cure=best.cure)
 
 
 def _passes(error: Exception) -> bool:

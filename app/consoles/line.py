@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from app.consoles.follow import Session, SessionState, only_without_hindrance
 from backends.consoles import Console, ConsoleKind, Door
-from backends.errors import Unsupported
+from backends.errors import Unreachable, Unsupported
 
 if TYPE_CHECKING:
     from app.consoles.loop import ConsoleLoop
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 PIECE = 64 * 1024
 """Bytes that are read at once; nothing more is read until the terminal has taken them."""
+UNSENT = 4 * 2**20
+"""Bytes that may wait to be sent to a line that does not take them."""
+RESET = b"\x1bc\x1b[3J"
+"""Clears the terminal and its history: kept output is read anew from its beginning."""
 
 Feed = Callable[[bytes], Awaitable[object] | None]
 
@@ -31,16 +37,16 @@ class LineSession(Session):
         super().__init__(services, loop, uid, console)
         self._feed: Feed | None = None
         self._attached: asyncio.Event | None = None
-        self._writer: Callable[[bytes], None] | None = None
+        self._wire: _Wire | None = None
         self._size = (80, 24)
 
     @property
-    def live_text(self) -> bool:
+    def interactive(self) -> bool:
         """False where it is text that the platform kept: nothing can be typed, `refresh` reads it anew."""
         return self._console is None or self._console.kind != ConsoleKind.OUTPUT
 
     def attach(self, feed: Feed) -> Callable[[], None]:
-        """Give what the line says to `feed`; the returned function ends that, and reading with it."""
+        """Give what the line says to `feed` from now on; the returned function ends that, and reading with it."""
         self._feed = feed
         self._console_loop.call(self._reattached)
 
@@ -50,13 +56,23 @@ class LineSession(Session):
 
         return detach
 
-    def write(self, data: bytes) -> None:
-        """Type into the line. Dropped while it is not LIVE, and on a read-only connection."""
-        if self.state == SessionState.LIVE and self._writer is not None and not self.read_only:
-            self._console_loop.call(self._writer, data)
+    def write(self, data: bytes) -> bool:
+        """Type into the line. False where that is not possible: it is not LIVE, the connection is read-only, or
+        the line has not taken what was written before."""
+        wire = self._wire
+        if (
+            self.state != SessionState.LIVE
+            or wire is None
+            or self.read_only
+            or wire.taken - wire.sent + len(data) > UNSENT
+        ):
+            return False
+        wire.taken += len(data)
+        self._console_loop.call(wire.send, data)
+        return True
 
     def resize(self, columns: int, rows: int) -> None:
-        """The terminal's size in cells; a serial line has no way to pass it on, SSH has."""
+        """The terminal's size in cells. A serial line has no way to pass it on; SSH has."""
         self._size = (columns, rows)
 
     def refresh(self) -> None:
@@ -64,10 +80,6 @@ class LineSession(Session):
         self.retry()
 
     # Inside
-
-    def _reattached(self) -> None:
-        if self._attached is not None:
-            self._attached.set()
 
     def _pick(self, offers: Sequence[Console]) -> Console:
         lines = [console for console in offers if console.kind == ConsoleKind.SERIAL]
@@ -77,4 +89,93 @@ class LineSession(Session):
         return only_without_hindrance(lines, self.name)
 
     async def _serve(self, door: Door) -> None:
-        raise NotImplementedError
+        try:
+            if door.console.kind == ConsoleKind.OUTPUT:
+                await self._show_kept(door)
+            elif door.socket is None:
+                raise Unsupported(f"{self.name}: this console opens in an external viewer only")
+            else:
+                await self._talk(door.socket)
+        finally:
+            self._wire = None
+            door.close()
+
+    async def _talk(self, sock: socket.socket) -> None:
+        """Read and write until the stream ends. Raises Unreachable then."""
+        wire = self._wire = _Wire(sock)
+        self._came(time.perf_counter())
+        try:
+            await self._console_loop.do(self._pump(wire))
+        finally:
+            self._lost(wire.ended_at or time.perf_counter())
+
+    async def _pump(self, wire: _Wire) -> None:
+        """On the console loop."""
+        loop = asyncio.get_running_loop()
+        sending = loop.create_task(wire.serve(), name="console line")
+        try:
+            while data := await loop.sock_recv(wire.sock, PIECE):
+                await self._fed(data)
+            raise Unreachable(f"the line to {self.name} ended", object_name=self.name)
+        except OSError as error:
+            raise Unreachable(f"the line to {self.name} broke: {error.strerror}", object_name=self.name) from None
+        finally:
+            wire.ended_at = time.perf_counter()
+            sending.cancel()
+            await asyncio.wait({sending})
+
+    async def _fed(self, data: bytes) -> None:
+        """Hand a piece to the terminal, and wait until it is taken. On the console loop."""
+        while (feed := self._feed) is None:
+            self._attached = asyncio.Event()
+            await self._attached.wait()
+        taking = feed(data)
+        if taking is not None:
+            await taking
+
+    def _reattached(self) -> None:
+        if self._attached is not None:
+            self._attached.set()
+
+    async def _show_kept(self, door: Door) -> None:
+        """Show kept output, and again whenever it is asked for, until the VM is another."""
+        facts = self._facts()
+        while True:
+            text = door.text.replace("\r\n", "\n").replace("\n", "\r\n").encode()
+            pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
+            self._came(time.perf_counter())
+            for piece in (RESET, *pieces):
+                await self._console_loop.do(self._fed(piece))
+            await self._changed_from(facts)
+            if not self._asked or self.ref is None:
+                return
+            self._asked = False
+            door = await self._door(self.ref)
+
+
+class _Wire:
+    """The sending half of a line: what is typed goes out in order. `send` and `serve` belong to the console loop.
+
+    `taken` counts bytes on the session's loop, `sent` on the console loop.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.taken = 0
+        self.sent = 0
+        self.ended_at: float | None = None
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def send(self, data: bytes) -> None:
+        self._queue.put_nowait(data)
+
+    async def serve(self) -> None:
+        """Until it is cancelled; a line that breaks is noticed by the reading half."""
+        loop = asyncio.get_running_loop()
+        while True:
+            data = await self._queue.get()
+            try:
+                await loop.sock_sendall(self.sock, data)
+            except OSError:
+                return
+            self.sent += len(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from backends.errors import Cancelled
 
 T = TypeVar("T")
 CLOSE_S = 3.0
+LEAVE_S = 1.0
 
 
 class ConsoleLoop:
@@ -32,8 +34,42 @@ class ConsoleLoop:
             raise
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` there and await its result on the caller's loop."""
-        return await asyncio.wrap_future(self.run(work))
+        """Run `work` there and await its result on the caller's loop.
+
+        When this returns or raises, the work has ended: cancelling it waits for that, LEAVE_S at most.
+        """
+        caller = asyncio.get_running_loop()
+        ended: asyncio.Future[asyncio.Task[T]] = caller.create_future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def start() -> None:
+            task = asyncio.get_running_loop().create_task(work)
+            tasks.append(task)
+            task.add_done_callback(finish)
+
+        def tell(task: asyncio.Task[T]) -> None:
+            if not ended.done():
+                ended.set_result(task)
+
+        def finish(task: asyncio.Task[T]) -> None:
+            # The caller's loop may have ended meanwhile.
+            with contextlib.suppress(RuntimeError):
+                caller.call_soon_threadsafe(tell, task)
+
+        try:
+            self._started().call_soon_threadsafe(start)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            task = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            self.call(lambda: tasks[0].cancel())
+            await asyncio.wait({ended}, timeout=LEAVE_S)
+            raise
+        if task.cancelled():
+            raise Cancelled("the consoles are closed")
+        return task.result()
 
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Call `function` there soon; nothing happens after close."""

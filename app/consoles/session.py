@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.consoles.follow import Session, SessionEvent, SessionState, What, only_without_hindrance
 from backends.consoles import Console, ConsoleKind, Door
@@ -122,10 +122,10 @@ class ScreenSession(Session):
     async def _serve(self, door: Door) -> None:
         link = _Link(self, asyncio.get_running_loop())
         self._link = link
-        talking = asyncio.ensure_future(asyncio.wrap_future(self._console_loop.run(self._talk(door, link))))
+        talking = asyncio.ensure_future(self._console_loop.do(self._talk(door, link)))
         framed = asyncio.ensure_future(link.framed.wait())
         try:
-            waiting: set[asyncio.Future[object]] = {talking, framed}  # type: ignore[arg-type]
+            waiting: set[asyncio.Future[Any]] = {talking, framed}
             done, _ = await asyncio.wait(waiting, timeout=FRAME_S, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 raise Unreachable(f"{self.name}: no picture within {FRAME_S:g} s", object_name=self.name)
@@ -133,10 +133,10 @@ class ScreenSession(Session):
         finally:
             link.session = None
             framed.cancel()
-            if not talking.done():
-                talking.cancel()
-            if link.ended_at is not None:
-                self._lost(link.ended_at)
+            talking.cancel()
+            await asyncio.wait({talking})
+            door.close()
+            self._lost(link.ended_at or time.perf_counter())
 
     async def _talk(self, door: Door, link: _Link) -> None:
         """On the console loop: shake hands, then decode until the stream ends."""
@@ -159,7 +159,6 @@ class ScreenSession(Session):
                 await client.close()
         finally:
             link.ended_at = time.perf_counter()
-            door.close()
 
     def _on_frame(self, link: _Link, at: float) -> None:
         """The first picture of a connection is complete: from now on it is the one that is shown."""
