@@ -22,6 +22,7 @@ class LoopThread:
         self._name = name
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: set[concurrent.futures.Future[Any]] = set()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -33,7 +34,11 @@ class LoopThread:
 
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run `work` there, for a caller in any thread."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        # A loop keeps no reference to what waits in it: the collector would take it in the middle of its work.
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
 
     def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Run `work` there and await it on the caller's loop."""

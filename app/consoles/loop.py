@@ -23,15 +23,20 @@ class ConsoleLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._running: set[concurrent.futures.Future[Any]] = set()
         self._closed = False
 
     def run(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run `work` there; from any thread. Cancelling the future cancels the work. Raises Cancelled after close."""
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._started())
+            future = asyncio.run_coroutine_threadsafe(work, self._started())
         except BaseException:
             work.close()
             raise
+        # A loop keeps no reference to what waits in it: the collector would take it in the middle of its work.
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` there and await its result on the caller's loop.
