@@ -7,8 +7,8 @@ that may have children themselves, `leaves` its VMs. Both are sorted when they a
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
-from itertools import compress
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, repeat
 
 from backends.model import Ref
 
@@ -38,6 +38,8 @@ class Forest:
         self._free: list[int] = []
         self._passed: bytearray | None = None
         self._shut: set[int] = set()
+        self._unsorted: set[int] = set()
+        """Nodes whose leaves are not in order yet."""
 
     def __len__(self) -> int:
         return len(self.keys) - len(self._free)
@@ -66,9 +68,31 @@ class Forest:
     def leaf(self, key: Key, name: str, parent: int) -> int:
         """Add a VM."""
         made = self._take(key, name, parent)
-        self._insert(self.leaves.setdefault(parent, []), made)
+        leaves = self.leaves.setdefault(parent, [])
+        if parent in self._unsorted:
+            leaves.append(made)
+        else:
+            self._insert(leaves, made)
         self._add(parent, 1)
         return made
+
+    def sow(self, keys: Sequence[Key], names: Sequence[str], parent: int) -> None:
+        """Add many VMs at once, of which none is there yet. They are sorted later, see `sort_some`."""
+        made = range(len(self.keys), len(self.keys) + len(keys))
+        self.keys += keys
+        self.names += names
+        self.parent += repeat(parent, len(made))
+        self.count += repeat(0, len(made))
+        self._index.update(zip(keys, made, strict=True))
+        self.leaves.setdefault(parent, []).extend(made)
+        self._unsorted.add(parent)
+        self._add(parent, len(made))
+
+    def sort_some(self) -> bool:
+        """Sort the leaves of one node that was sown. False where none is left to do."""
+        if self._unsorted:
+            self._sorted(next(iter(self._unsorted)))
+        return bool(self._unsorted)
 
     def remove(self, node: int) -> None:
         """Take a node out, with all that is below it."""
@@ -91,7 +115,7 @@ class Forest:
                 self._also[key] = others[1:]
         self.branches.pop(node, None)
         self.leaves.pop(node, None)
-        for known in (self.open, self.melted, self._shut):
+        for known in (self.open, self.melted, self._shut, self._unsorted):
             known.discard(node)
         self.keys[node] = None
         self.names[node] = ""
@@ -190,9 +214,12 @@ class Forest:
             out.append(child)
             if self.is_open(child):
                 self._walk(child, out)
-        leaves = self.leaves.get(node)
-        if leaves:
-            out.extend(leaves if passed is None else compress(leaves, map(passed.__getitem__, leaves)))
+        if passed is None:
+            out += self._sorted(node)
+        elif leaves := self.leaves.get(node):
+            found = compress(leaves, map(passed.__getitem__, leaves))
+            # Of many that were just sown a search shows few: only those are sorted for it.
+            out += sorted(found, key=self._order) if node in self._unsorted else found
 
     def _take(self, key: Key, name: str, parent: int) -> int:
         if self._free:
@@ -212,8 +239,17 @@ class Forest:
             self._passed[node] = 0
         return node
 
+    def _sorted(self, node: int) -> list[int]:
+        """A node's leaves, in order."""
+        leaves = self.leaves.get(node, [])
+        if node in self._unsorted:
+            self._unsorted.discard(node)
+            leaves.sort(key=self._order)
+        return leaves
+
     def _detach(self, node: int, parent: int) -> bool:
         """Take a node out of its parent's children. True for a leaf."""
+        self._sorted(parent)
         for leaf, table in ((True, self.leaves), (False, self.branches)):
             children = table.get(parent)
             if not children:

@@ -21,6 +21,8 @@ HINTS = {
     Section.PRIVATE: "Add oVirt, OpenStack, vSphere, Proxmox",
     Section.PUBLIC: "Add a cloud account",
 }
+FEW = 8
+"""So many new VMs below one place are put where they belong at once; more are sorted when they are needed."""
 UNNAMED = {"group": "no group", "tag": "no tag"}
 
 
@@ -60,10 +62,29 @@ class Planting:
         else:
             forest.open.add(forest.root(f"by:{grouping}", f"By {grouping}"))
 
-    def renew(self, ref: Ref) -> bool:
-        """Bring an object's nodes to what the inventory says now. True when the visible rows may be others now."""
-        item = self._inventory.get(ref)
-        return self.drop(ref) if item is None else self.put(item)
+    def renew(self, refs: Iterable[Ref]) -> bool:
+        """Bring objects' nodes to what the inventory says now. True when the visible rows may be others now."""
+        moved = False
+        fresh: dict[int, list[Vm]] = {}
+        parent, above = None, None
+        for ref in refs:
+            item = self._inventory.get(ref)
+            if item is None:
+                moved |= self.drop(ref)
+            elif not isinstance(item, Vm) or self.grouping != Grouping.PLACE or self.forest.node(ref) is not None:
+                moved |= self.put(item)
+            else:
+                if item.parent is not parent or above is None:
+                    parent, above = item.parent, self._above(item)
+                if above is not None:
+                    fresh.setdefault(above, []).append(item)
+        for above, vms in fresh.items():
+            if len(vms) < FEW:
+                for vm in vms:
+                    self.forest.leaf(vm.ref, vm.name, above)
+            else:
+                self.forest.sow([vm.ref for vm in vms], [vm.name for vm in vms], above)
+        return moved or bool(fresh)
 
     def connection(self, connection: Any) -> bool:
         """A connection that came, changed or went. True when it is new, and its objects have to be planted."""

@@ -26,6 +26,8 @@ from widgets.tree.grouping import PLACES, Grouping, Planting
 
 MIME = "application/x-causeway-vms"
 GATHER_MS = 50
+PORTION = 256
+"""So many objects are taken in at once, before the clock is looked at: far below a millisecond."""
 SLICE_S = 0.006
 """How long the loop is held at a time while much has to be taken in."""
 Index = QModelIndex | QPersistentModelIndex
@@ -52,12 +54,15 @@ class Rows(QAbstractTableModel):
         self.wanted_open: set[str] = set()
         self._row_of: dict[int, int] | None = None
         self._dirty: dict[Ref, None] = {}
+        self._queue: list[Ref] = []
         self._touched: set[Ref] = set()
         self._moved = False
         self._query = ""
         self._synced_at = 0.0
         self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self._take_in)
+        self._sorter = QTimer(self, singleShot=True)
+        self._sorter.timeout.connect(self._sort_some)
         self._stops = [
             services.inventory.subscribe(self._on_delta),
             services.connections.subscribe(self._on_connection),
@@ -67,6 +72,7 @@ class Rows(QAbstractTableModel):
     def close(self) -> None:
         """Follow the services no longer."""
         self._timer.stop()
+        self._sorter.stop()
         for stop in self._stops:
             stop()
         self._stops.clear()
@@ -279,13 +285,18 @@ class Rows(QAbstractTableModel):
     def _take_in(self, budget: float = SLICE_S) -> None:
         """Take in what changed, for a few milliseconds at most, then let the loop run."""
         until = time.perf_counter() + budget
-        renew, dirty, touched = self.planting.renew, self._dirty, self._touched
-        while dirty:
-            ref, _ = dirty.popitem()
-            self._moved |= renew(ref)
-            touched.add(ref)
+        queue, dirty, touched = self._queue, self._dirty, self._touched
+        while queue or dirty:
+            if not queue:
+                queue += reversed(dirty)
+                dirty.clear()
+            some = queue[: -PORTION - 1 : -1]
+            del queue[-PORTION:]
+            self._moved |= self.planting.renew(some)
+            touched.update(some)
             if time.perf_counter() > until:
                 break
+        dirty = bool(queue or dirty)
         if self._moved and (not dirty or time.monotonic() - self._synced_at > 0.25):
             self._open_wanted()
             if self._query and not dirty:
@@ -298,6 +309,16 @@ class Rows(QAbstractTableModel):
             self._timer.start(0)
         else:
             self.settled.emit()
+            self._sorter.start(0)
+
+    def _sort_some(self, budget: float = SLICE_S) -> None:
+        """What nobody has looked at yet is put in order while nothing else is to be done."""
+        until = time.perf_counter() + budget
+        while left := self.forest.sort_some():
+            if time.perf_counter() > until:
+                break
+        if left:
+            self._sorter.start(0)
 
     def _open_wanted(self) -> None:
         """Open again what was open when the window was closed last."""
