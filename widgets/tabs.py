@@ -12,11 +12,11 @@ from backends.model import Kind, Ref
 from widgets import format as fmt
 from widgets import theme
 from widgets.details.host import HostPage
-from widgets.details.page import Page
 from widgets.details.site import SitePage
 from widgets.details.vm import VmPage
 from widgets.icons import icon
 from widgets.parts import tool
+from widgets.tab import Tab
 
 if TYPE_CHECKING:
     from widgets.window import Window
@@ -27,7 +27,7 @@ PLACES = frozenset({Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER})
 class Tabs(QTabWidget):
     """Pages by key. The preview's page is replaced by the next one that is only looked at."""
 
-    def __init__(self, window: Window, first: Callable[[], Page]) -> None:
+    def __init__(self, window: Window, first: Callable[[], Tab]) -> None:
         super().__init__(window)
         self._window = window
         self._preview = ""
@@ -44,15 +44,15 @@ class Tabs(QTabWidget):
         self.currentChanged.connect(self._shown)
         theme.on_change(self._dress)
 
-    def pages(self) -> list[Page]:
-        return [page for number in range(self.count()) if isinstance(page := self.widget(number), Page)]
+    def pages(self) -> list[Tab]:
+        return [page for number in range(self.count()) if isinstance(page := self.widget(number), Tab)]
 
-    def page(self) -> Page:
+    def page(self) -> Tab:
         page = self.currentWidget()
-        assert isinstance(page, Page)
+        assert isinstance(page, Tab)
         return page
 
-    def open(self, ref: Ref, *, stay: bool) -> Page | None:
+    def open(self, ref: Ref, *, stay: bool) -> Tab | None:
         """Show an object; `stay` False only looks at it, in the preview. None for what has no page."""
         key = self._key(ref)
         if not key:
@@ -75,12 +75,12 @@ class Tabs(QTabWidget):
     def pin(self, index: int) -> None:
         """A preview that is double-clicked stays."""
         page = self.widget(index)
-        if isinstance(page, Page) and page.key == self._preview:
+        if isinstance(page, Tab) and page.key == self._preview:
             self._preview = ""
 
     def close_page(self, index: int) -> None:
         page = self.widget(index)
-        if index < 1 or not isinstance(page, Page):
+        if index < 1 or not isinstance(page, Tab):
             return
         if page.key == self._preview:
             self._preview = ""
@@ -116,14 +116,14 @@ class Tabs(QTabWidget):
             return f"host:{ref}"
         return f"site:{ref.connection}" if ref.kind == Kind.CONNECTION else ""
 
-    def _make(self, key: str, ref: Ref) -> Page:
+    def _make(self, key: str, ref: Ref) -> Tab:
         if ref.kind == Kind.VM:
             return VmPage(self._window, key.partition(":")[2], ref)
         if ref.kind == Kind.CONNECTION:
             return SitePage(self._window, ref.connection)
         return HostPage(self._window, ref)
 
-    def _add(self, page: Page, at: int = -1) -> int:
+    def _add(self, page: Tab, at: int = -1) -> int:
         index = self.insertTab(at, page, icon(page.symbol, "muted"), page.name)
         page.renamed.connect(lambda: self.setTabText(self.indexOf(page), page.name))
         self.setTabToolTip(index, fmt.tip(page.name))
@@ -137,7 +137,7 @@ class Tabs(QTabWidget):
     def _shown(self, index: int) -> None:
         self._dress()
         page = self.widget(index)
-        if isinstance(page, Page):
+        if isinstance(page, Tab):
             page.refresh()
 
     def _dress(self) -> None:

@@ -20,8 +20,6 @@ from widgets import theme
 from widgets.background import Background, words
 from widgets.bars import LagMeter, StatusBar, TopBar
 from widgets.commands import Command, table
-from widgets.details.page import Page
-from widgets.details.vm import VmPage
 from widgets.dock import Dock
 from widgets.eventlog import Line
 from widgets.icons import icon
@@ -30,6 +28,7 @@ from widgets.palette import Palette
 from widgets.parts import fit
 from widgets.searchbox import SearchBox
 from widgets.sheet import sheet
+from widgets.tab import Tab
 from widgets.tabs import Tabs
 from widgets.tally import Tally
 from widgets.toast import Toasts
@@ -70,7 +69,7 @@ class Window(QMainWindow):
         self.tally = Tally(services.inventory)
         self.lag = LagMeter()
         self._menu_refs: list[Ref] | None = None
-        self._dirty: set[Page] = set()
+        self._dirty: set[Tab] = set()
         self._told: dict[str, TaskState] = {task.id: task.state for task in services.tasks.all()}
         self._leave = False
         self.quit: Callable[[], None] = lambda: None
@@ -157,7 +156,7 @@ class Window(QMainWindow):
 
         for number in reversed(range(self.tabs.count())):
             page = self.tabs.widget(number)
-            if isinstance(page, Page) and page.ref.connection == name:
+            if isinstance(page, Tab) and page.ref.connection == name:
                 self.tabs.close_page(number)
         self.background.run(forget(), f"forget {name}")
 
@@ -190,7 +189,7 @@ class Window(QMainWindow):
         focus = QApplication.focusWidget()
         inside = [stop is focus or (focus is not None and stop.isAncestorOf(focus)) for stop in stops]
         following = stops[(inside.index(True) + 1) % len(stops)] if any(inside) else stops[0]
-        if isinstance(following, Page):
+        if isinstance(following, Tab):
             following.focusNextChild() if following.focusWidget() is None else following.focusWidget().setFocus()
         following.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
@@ -472,10 +471,10 @@ class Window(QMainWindow):
 
     def _follow_soon(self) -> None:
         for page in self.tabs.pages():
-            if isinstance(page, VmPage):
+            if page.uid:
                 self._soon(page)
 
-    def _soon(self, page: Page) -> None:
+    def _soon(self, page: Tab) -> None:
         self._dirty.add(page)
         if not self._flush_timer.isActive():
             self._flush_timer.start()
@@ -487,7 +486,7 @@ class Window(QMainWindow):
         for page in dirty:
             if page not in pages:
                 continue
-            if isinstance(page, VmPage):
+            if page.uid:
                 here = self.services.identity.ref_of(page.uid)
                 if here is not None and here in self.services.inventory:
                     moved = here != page.ref

@@ -1,19 +1,18 @@
-"""What all tabs have in common: a key, a name, the object they show, and how news reach them."""
+"""What all tabs of details have in common: title, state, facts, a banner, and a body that scrolls."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from app.inventory import Delta
-from backends.model import Kind, Object, Origin, Ref, Sample
+from backends.model import Kind, Object, Origin, Ref
 from widgets import format as fmt
 from widgets.parts import Pill, Sign, label, scrolled
+from widgets.tab import Tab
 
 if TYPE_CHECKING:
-    from app.tasks import Task
     from widgets.window import Window
 
 NARROW = 660
@@ -93,16 +92,11 @@ class CardRow(QWidget):
         self._lay(self.width() >= WIDE or len(self._cards) < 3)
 
 
-class Page(QWidget):
-    """A tab. Subclasses fill `self.body` and redraw in `refresh`; nothing here asks a server on the UI's time."""
+class Page(Tab):
+    """A tab of details. Subclasses fill `self.body` and redraw in `refresh`."""
 
-    renamed = Signal()
-
-    def __init__(self, window: Window, key: str, ref: Ref, symbol: str) -> None:
-        super().__init__(window)
-        self.window_, self.services = window, window.services
-        self.key, self.ref, self.symbol = key, ref, symbol
-        self.name = ""
+    def __init__(self, window: Window, key: str, ref: Ref, symbol: str, uid: str = "") -> None:
+        super().__init__(window, key, ref, symbol, uid)
         inner = QWidget()
         self.body = QVBoxLayout(inner)
         self.body.setContentsMargins(20, 16, 20, 20)
@@ -131,11 +125,8 @@ class Page(QWidget):
         self.body.addWidget(self.banner)
 
     def show_name(self, name: str) -> None:
-        if name != self.name:
-            self.name = name
-            self._title.setText(name)
-            self.setAccessibleName(name)
-            self.renamed.emit()
+        self._title.setText(name)
+        super().show_name(name)
 
     def show_facts(self, texts: list[str]) -> None:
         """The muted words below the title."""
@@ -162,26 +153,6 @@ class Page(QWidget):
         """Where it is narrow the buttons come before the pills."""
         for pill in self.pills:
             pill.setVisible(bool(pill.text()) and self.width() >= NARROW)
-
-    def concerns(self, delta: Delta) -> bool:
-        """Whether news touch what is shown here."""
-        return any(item.ref == self.ref or item.parent == self.ref for part in _parts(delta) for item in part)
-
-    def refresh(self) -> None:
-        """Show the object as it is now."""
-
-    def metered(self, samples: dict[Ref, Sample]) -> None:
-        """New readings came."""
-
-    def task_changed(self, task: Task) -> None:
-        """A task changed."""
-
-    def close_down(self) -> None:
-        """The tab is being closed."""
-
-
-def _parts(delta: Delta) -> tuple[tuple[Object, ...], ...]:
-    return delta.added, delta.changed, delta.removed
 
 
 def site_ref(name: str) -> Ref:

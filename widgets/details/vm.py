@@ -36,8 +36,7 @@ class VmPage(Page):
     """The details of one VM."""
 
     def __init__(self, window: Window, uid: str, ref: Ref) -> None:
-        super().__init__(window, f"vm:{uid}", ref, "monitor")
-        self.uid = uid
+        super().__init__(window, f"vm:{uid}", ref, "monitor", uid)
         self.ring = Ring()
         vm = self.services.inventory.vm(ref)
         self._memory = vm.memory_bytes if vm is not None else 0
@@ -65,12 +64,6 @@ class VmPage(Page):
         if (sample := self.services.inventory.sample(ref)) is not None:
             self.ring.add(sample)
         self.refresh()
-
-    def follow(self, ref: Ref) -> None:
-        """The VM lives elsewhere now."""
-        if ref != self.ref:
-            self.ref = ref
-            self.refresh()
 
     def concerns(self, delta: Delta) -> bool:
         return any(item.ref == self.ref for part in (delta.added, delta.changed, delta.removed) for item in part)
