@@ -1,6 +1,7 @@
 """SSH transport: one connection per remote host, in one thread with a loop of its own.
 
-A remote unix socket is forwarded to a local path in a folder that only this user may enter. asyncssh is imported at
+A remote unix socket is forwarded to a local path in a folder that only this user may enter; consoles are dialled and
+get a socket of their own. asyncssh is imported at
 the first use, because that takes most of a second.
 """
 
@@ -9,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backends.errors import AuthNeeded, BackendError, Denied, HostKeyMismatch, Invalid, NotFound, Unreachable
+from backends.pump import CHUNK, pair, pump
 from backends.threads import LoopThread
 
 PATH_LIMIT = 107
 KEEPALIVE_S = 5
 KEEPALIVE_COUNT = 5
+DIAL_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +42,51 @@ class SshHost:
         return f"SshHost({self.user}@{self.host}:{self.port or 22})"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A unix socket, or a TCP port, as the remote host sees it."""
+
+    path: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
+
+class _Channel:
+    """An SSH channel as the far end of a pump."""
+
+    def __init__(self, reader: Any, writer: Any) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        return bytes(await self._reader.read(CHUNK))
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
 TRANSPORT = LoopThread("ssh")
 """Runs all SSH connections of this process."""
 
 
 class SshConnection:
-    """One SSH connection. `open` on any loop; `forward` gives a local socket path; `close` ends all of it."""
+    """One SSH connection. `open` on any loop; `forward` gives a local socket path; `dial` a socket that leads to a
+    place on the host; `close` ends all of it."""
 
     def __init__(self, host: SshHost) -> None:
         self.host = host
         self._connection: Any = None
         self._folder: Path | None = None
         self._forwards: dict[str, str] = {}
+        self._pumps: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Connect and authenticate. Raises Unreachable, HostKeyMismatch, AuthNeeded, Invalid."""
@@ -58,6 +95,18 @@ class SshConnection:
     async def forward(self, candidates: Sequence[str]) -> str:
         """A local socket that leads to the first of the remote sockets that answers. NotFound, Denied."""
         return await TRANSPORT.submit(self._forward(tuple(candidates)))
+
+    async def dial(self, place: Place) -> socket.socket:
+        """A connected socket that leads to `place`, through this connection. NotFound, Denied, Unreachable."""
+        return await TRANSPORT.submit(self._dial(place))
+
+    async def forward_port(self, place: Place) -> tuple[int, Callable[[], None]]:
+        """A port on 127.0.0.1 that leads to `place`, and what ends that (from any thread).
+
+        For programs that can only be told a port. Where the system can say so (Linux), processes of other users
+        are turned away.
+        """
+        return await TRANSPORT.submit(self._forward_port(place))
 
     async def run(self, command: str) -> str:
         """The output of a command on the host. Raises BackendError with its words where it fails."""
@@ -131,6 +180,54 @@ class SshConnection:
             return local
         raise await self._why(candidates, refused)
 
+    async def _dial(self, place: Place) -> socket.socket:
+        import asyncssh
+
+        connection = self._connected()
+        try:
+            async with asyncio.timeout(DIAL_S):
+                if place.path:
+                    reader, writer = await connection.open_unix_connection(place.path, encoding=None)
+                else:
+                    reader, writer = await connection.open_connection(place.host, place.port, encoding=None)
+        except asyncssh.ChannelOpenError as error:
+            if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                cure = "allow TCP and stream-local forwarding in its sshd_config"
+                raise Denied(f"{self.host.host}: its SSH server forwards nothing", cure=cure) from None
+            raise NotFound(f"{self.host.host}: nothing answers at {place} ({error.reason})") from None
+        except (OSError, TimeoutError, asyncssh.Error) as error:
+            raise Unreachable(f"{self.host.host}: {place} does not answer: {error or 'no answer'}") from None
+        ours, theirs = pair()
+        carrying = asyncio.create_task(pump(theirs, _Channel(reader, writer)))
+        self._pumps.add(carrying)
+        carrying.add_done_callback(self._pumps.discard)
+        return ours
+
+    async def _forward_port(self, place: Place) -> tuple[int, Callable[[], None]]:
+        import asyncssh
+
+        def mine(_host: str, port: int) -> bool:
+            return own_connection(port)
+
+        connection = self._connected()
+        try:
+            if place.path:
+                listener = await connection.forward_local_port_to_path("127.0.0.1", 0, place.path, mine)
+            else:
+                listener = await connection.forward_local_port("127.0.0.1", 0, place.host, place.port, mine)
+        except (OSError, asyncssh.Error) as error:
+            raise Unreachable(f"{self.host.host}: {place} cannot be forwarded: {error}") from None
+
+        def release() -> None:
+            TRANSPORT.loop.call_soon_threadsafe(listener.close)
+
+        return int(listener.get_port()), release
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            raise Unreachable(f"{self.host.host}: the SSH connection is closed")
+        return self._connection
+
     async def _why(self, candidates: tuple[str, ...], refused: list[str]) -> BackendError:
         """What stands between us and the sockets: that they are not there, or that this user may not use them."""
         import asyncssh
@@ -174,3 +271,12 @@ class SshConnection:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def own_connection(port: int) -> bool:
+    """Whether the local TCP connection from 127.0.0.1:`port` is this user's. True where the system does not tell."""
+    try:
+        rows = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return True
+    return any(row.split()[1] == f"0100007F:{port:04X}" and int(row.split()[7]) == os.getuid() for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -12,11 +13,14 @@ import asyncssh
 import pytest
 
 from backends.errors import AuthNeeded, HostKeyMismatch, NotFound, Unreachable
-from backends.ssh import SshConnection, SshHost
+from backends.ssh import Place, SshConnection, SshHost, own_connection
 
 
 class Server(asyncssh.SSHServer):
     def unix_connection_requested(self, dest_path: str) -> bool:
+        return True
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
         return True
 
 
@@ -108,4 +112,58 @@ async def test_no_socket_is_not_found(site: Site) -> None:
     await connection.open()
     with pytest.raises(NotFound):
         await connection.forward(["/nowhere/sock"])
+    await connection.close()
+
+
+async def talk(sock: socket.socket, data: bytes) -> bytes:
+    loop, found = asyncio.get_running_loop(), bytearray()
+    await loop.sock_sendall(sock, data)
+    while piece := await loop.sock_recv(sock, 1000):
+        found += piece
+    return bytes(found)
+
+
+async def test_unix_sockets_and_ports_are_dialled_over_the_same_connection(site: Site) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"tcp " + await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = SshConnection(site.host)
+    await connection.open()
+    for place, answer in ((Place(path=str(site.socket)), b"\xffbytes"), (Place(port=port), b"tcp \xffbytes")):
+        with await connection.dial(place) as door:
+            assert not door.getblocking()
+            assert await talk(door, b"\xffbytes") == answer
+    with pytest.raises(NotFound, match="nothing answers at /nowhere"):
+        await connection.dial(Place(path="/nowhere"))
+    assert len(site.connections) == 1
+    open_door = await connection.dial(Place(path=str(site.socket)))
+    await connection.close()
+    assert await asyncio.get_running_loop().sock_recv(open_door, 10) == b"", "a door outlived its connection"
+    open_door.close()
+    with pytest.raises(Unreachable):
+        await connection.dial(Place(path=str(site.socket)))
+    server.close()
+
+
+async def test_a_forwarded_port_is_this_users_and_ends_with_its_release(site: Site) -> None:
+    connection = SshConnection(site.host)
+    await connection.open()
+    port, release = await connection.forward_port(Place(path=str(site.socket)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"hello")
+    assert await reader.read(5) == b"hello"
+    mine = writer.get_extra_info("sockname")[1]
+    assert own_connection(mine) and not own_connection(1)
+    writer.close()
+    release()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                (await asyncio.open_connection("127.0.0.1", port))[1].close()
+            except ConnectionRefusedError:
+                break
+            await asyncio.sleep(0.01)
     await connection.close()
