@@ -30,10 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not sys.warnoptions:
         # Warnings are for developers: libraries warn of what they could import, which helps no admin.
         warnings.simplefilter("ignore")
-    cli.start_window = start_window
     words = arranged(sys.argv[1:] if arguments is None else arguments)
     try:
-        return cli.run(words)
+        return cli.run(words, start_window)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BackendError as error:

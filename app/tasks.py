@@ -38,7 +38,19 @@ class StageState(StrEnum):
     SKIPPED = "skipped"
 
 
+class Offer(StrEnum):
+    """What can be done about a task now. RESUME goes on with an interrupted one, RETRY begins a failed one again."""
+
+    PAUSE = "pause"
+    CANCEL = "cancel"
+    RESUME = "resume"
+    RETRY = "retry"
+    UNDO = "undo"
+
+
 ENDED = frozenset({TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED})
+WAITING = frozenset({TaskState.INTERRUPTED, TaskState.UNKNOWN})
+"""At rest, and not over."""
 
 
 @dataclass(slots=True)
@@ -177,6 +189,20 @@ class Tasks:
         task.state = TaskState.PAUSED if on else TaskState.RUNNING
         self.changed(task)
 
+    def offers(self, task: Task) -> frozenset[Offer]:
+        """What can be done about it. What an earlier run left can only be gone on with where its work was adopted."""
+        if task.active:
+            return frozenset({Offer.CANCEL, Offer.PAUSE} if task.pausable else {Offer.CANCEL})
+        found = set()
+        if task.id in self._works and task.id not in self._running:
+            if task.state in WAITING:
+                found.add(Offer.RESUME)
+            elif task.retryable and task.state in (TaskState.FAILED, TaskState.CANCELLED):
+                found.add(Offer.RETRY)
+        if task.id in self._undoers and task.undo and (task.undo_until is None or task.undo_until > now()):
+            found.add(Offer.UNDO)
+        return frozenset(found)
+
     def retry(self, ident: str) -> None:
         """Run a task's work again (a failed, cancelled or interrupted one)."""
         task, work = self._tasks[ident], self._works.get(ident)
@@ -193,9 +219,10 @@ class Tasks:
 
     def undo(self, ident: str) -> Task | None:
         """Start the task that takes this one back, where there is one, it is at rest and its time is not over."""
-        task, work = self._tasks[ident], self._undoers.get(ident)
-        if work is None or not task.undo or task.active or (task.undo_until is not None and task.undo_until < now()):
+        task = self._tasks[ident]
+        if Offer.UNDO not in self.offers(task):
             return None
+        work = self._undoers[ident]
         undone = Task("undo", f"Undo: {task.title}", uid=task.uid, ref=task.target, target=task.ref, who=task.who)
         undone.retryable = True
         task.undo = ""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli import options
 from app.cli.printer import (
     Printer,
     failed,
@@ -39,28 +40,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Offline = Annotated[bool, typer.Option("--offline", help="From the store, without asking any server.")]
 Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="connection/name or connection/id")]
 AnRef = Annotated[str, typer.Argument(metavar="REF", help="connection/name or connection/id")]
-Target = Annotated[str, typer.Option("--to", metavar="TARGET", help="A connection, host or zone.")]
-AMode = Annotated[str | None, typer.Option("--mode", help="live, warm or cold; else the best that is possible.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Leave the source as it is.")]
-Map = Annotated[list[str] | None, typer.Option("--map", metavar="network=A:B", help="Which network becomes which.")]
-Storage = Annotated[str, typer.Option("--storage", metavar="P", help="The target's pool.")]
-Flavor = Annotated[str, typer.Option("--flavor", metavar="F", help="The target's flavor.")]
-
+MIB = 2**20
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """The parser's own name for it differs between its versions."""
 
 
-def run(words: list[str]) -> int:
+def run(words: list[str], start_window: StartWindow) -> int:
     """Parse and do what `words` say. Returns the exit code, or raises SystemExit with it.
 
-    With --json, also what was not understood is said in JSON.
+    Without a verb `start_window` is called: only the composition root knows the window. With --json, also what was
+    not understood is said in JSON.
     """
     if "--json" not in words:
-        app(args=words, prog_name="causeway")
+        app(args=words, prog_name="causeway", obj=start_window)
         return 0
     try:
-        return int(app(args=words, prog_name="causeway", standalone_mode=False) or 0)
+        return int(app(args=words, prog_name="causeway", obj=start_window, standalone_mode=False) or 0)
     except USAGE_ERROR as error:
         message = error.format_message()  # type: ignore[attr-defined]
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
@@ -71,11 +67,6 @@ def run(words: list[str]) -> int:
 
 
 FOLDER = "The data folder; else ~/.local/share/causeway (Windows: %LOCALAPPDATA%/causeway)."
-
-
-def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_key_file: Path | None) -> int:
-    """Replaced by the composition root, which alone knows the window."""
-    raise NotImplementedError
 
 
 @app.callback()
@@ -96,6 +87,7 @@ def root(
         from app.paths import home as private_home
 
         folder = private_home(home)
+    start_window: StartWindow = context.obj
     context.obj = {"home": folder, "key": vault_key_file}
     if context.invoked_subcommand is None:
         raise typer.Exit(start_window(folder, screenshot, demo, vault_key_file))
@@ -209,42 +201,60 @@ def delete(
     ask(context, "delete", {"refs": refs, "disks": disks}, as_json=as_json)
 
 
-@app.command()
-def plan(
-    context: typer.Context,
-    ref: AnRef,
-    to: Target,
-    mode: AMode = None,
-    copy: Copy = False,
-    maps: Map = None,
-    storage: Storage = "",
-    flavor: Flavor = "",
-    as_json: Json = False,
-) -> None:
-    """Say what a move would do, and what stands in its way. Nothing is touched."""
-    ask(context, "plan", _plan_args(ref, to, mode, copy, maps, storage, flavor), as_json=as_json, show=show_plan)
+def _planning(name: str, words: str, show: Show) -> None:
+    """`plan` and `move` take the same words: what would be done, and what is done."""
+
+    def command(
+        context: typer.Context,
+        ref: AnRef,
+        to: options.Target,
+        mode: options.AMode = None,
+        copy: options.Copy = False,
+        maps: options.Map = None,
+        storage: options.Storage = "",
+        flavor: options.Flavor = "",
+        new_name: options.NewName = "",
+        bandwidth: options.Bandwidth = None,
+        parallel: options.Parallel = None,
+        tls: options.Tls = False,
+        peer_to_peer: options.PeerToPeer = False,
+        tunnelled: options.Tunnelled = False,
+        post_copy: options.PostCopy = False,
+        auto_converge: options.AutoConverge = False,
+        as_json: Json = False,
+    ) -> None:
+        if mode not in (None, "live", "warm", "cold"):
+            raise typer.BadParameter(f"{mode!r} is not live, warm or cold", param_hint="--mode")
+        wish = {"mode": mode, "copy": copy, "map": maps or [], "storage": storage, "flavor": flavor, "name": new_name}
+        live = {
+            "tls": tls,
+            "peer_to_peer": peer_to_peer,
+            "tunnelled": tunnelled,
+            "post_copy": post_copy,
+            "auto_converge": auto_converge,
+            "parallel": parallel or 0,
+            "bandwidth_bps": round((bandwidth or 0) * MIB),
+        }
+        chosen = {key: value for key, value in live.items() if value}
+        ask(context, name, {"ref": ref, "to": to, **wish, "live": chosen}, as_json=as_json, show=show)
+
+    app.command(name, help=words)(command)
 
 
-@app.command()
-def move(
-    context: typer.Context,
-    ref: AnRef,
-    to: Target,
-    mode: AMode = None,
-    copy: Copy = False,
-    maps: Map = None,
-    storage: Storage = "",
-    flavor: Flavor = "",
-    as_json: Json = False,
-) -> None:
-    """Move a VM to another connection, host or zone. Ctrl+C takes it back."""
-    ask(context, "move", _plan_args(ref, to, mode, copy, maps, storage, flavor), as_json=as_json, show=show_move)
+_planning("plan", "Say what a move would do, and what stands in its way. Nothing is touched.", show_plan)
+_planning("move", "Move a VM to another connection, host or zone. Ctrl+C takes it back.", show_move)
 
 
 @app.command()
 def tasks(context: typer.Context, as_json: Json = False) -> None:
     """List what was done, newest first."""
     ask(context, "tasks", {}, as_json=as_json, show=show_tasks)
+
+
+@app.command()
+def retry(context: typer.Context, task: str, as_json: Json = False) -> None:
+    """Go on with a task that was interrupted, or that failed."""
+    ask(context, "retry", {"task": task}, as_json=as_json)
 
 
 @app.command()
@@ -276,14 +286,6 @@ def playground(
     from app.cli.playground import playground as act
 
     raise typer.Exit(act(context.obj["home"], action, as_json=as_json))
-
-
-def _plan_args(
-    ref: str, to: str, mode: str | None, copy: bool, maps: list[str] | None, storage: str, flavor: str
-) -> Row:
-    if mode not in (None, "live", "warm", "cold"):
-        raise typer.BadParameter(f"{mode!r} is not live, warm or cold", param_hint="--mode")
-    return {"ref": ref, "to": to, "mode": mode, "copy": copy, "map": maps or [], "storage": storage, "flavor": flavor}
 
 
 def _passphrase() -> Any:

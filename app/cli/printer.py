@@ -195,9 +195,19 @@ def show_tasks(console: Console, row: Row) -> None:
         "WHAT": [item["title"] for item in items],
         "STATE": [item["state"] for item in items],
         "WHEN": [item["created"][:19].replace("T", " ") for item in items],
-        "": [item["error"] or (f"undo: {item['undo']}" if item["undo"] else "") for item in items],
+        "": ["; ".join(filter(None, [item["error"], *_offered(item)])) for item in items],
     }
     table(console, columns, "no tasks yet")
+
+
+def _offered(item: Row) -> list[str]:
+    """The verbs that do something about a task at rest."""
+    ident, offers = item["id"], item["offers"]
+    found = [f"go on: causeway retry {ident}"] if "resume" in offers else []
+    found += [f"again: causeway retry {ident}"] if "retry" in offers else []
+    if "undo" in offers:
+        found.append(f"take back: causeway undo {ident}" if "resume" in offers else f"undo: {item['undo']}")
+    return found
 
 
 def show_fields(console: Console, row: Row) -> None:

@@ -8,11 +8,11 @@ from app.connections import Connection
 from app.identity import Identity
 from app.migration.plan import Plan, Verdict
 from app.store import codec
-from app.tasks import Task
+from app.tasks import Offer, Task
 from backends.model import Finding, Host, Object, Vm, now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Row = dict[str, Any]
 
@@ -93,8 +93,8 @@ def of_plan(plan: Plan, verdict: Verdict, stages: Sequence[str], steps: Sequence
     }
 
 
-def of_task(task: Task) -> Row:
-    """A task whole: what `tasks --json` prints."""
+def of_task(task: Task, offers: Iterable[Offer]) -> Row:
+    """A task whole: what `tasks --json` prints. `offers`: what can be done about it."""
     row: Row = codec.encode(task)
     return {
         **row,
@@ -109,6 +109,7 @@ def of_task(task: Task) -> Row:
         "created": task.created.isoformat(),
         "ended": task.ended.isoformat() if task.ended else "",
         "undo": task.undo,
+        "offers": sorted(offer.value for offer in offers),
     }
 
 

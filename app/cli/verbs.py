@@ -20,10 +20,10 @@ from app.connections import Connection, ConnectionState
 from app.migration.plan import Mapping, Mode
 from app.search import NUMBER_KEYS, TEXT_KEYS
 from app.services import Services
-from app.tasks import Task, TaskState
+from app.tasks import Offer, Task, TaskState
 from backends.driver import Describes
 from backends.errors import BackendError
-from backends.model import Kind, Level, PowerAction, now
+from backends.model import Kind, Level, LiveOptions, PowerAction, now
 
 if TYPE_CHECKING:
     from app.migration import Planned
@@ -108,8 +108,8 @@ def _hangs_on(task: Task, connection: str) -> bool:
 async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
     query = args.get("query") or ""
     if not args.get("offline"):
-        for warning in await settled(services, None):
-            yield warning
+        for missing in await settled(services, None):
+            yield missing
     if wrong := services.search.questionable(query):
         keys = " ".join([f"{key}:" for key in TEXT_KEYS] + [f"{key}>" for key in NUMBER_KEYS])
         raise Usage(wrong, cure=f"the keys are {keys}; quotes make a word of it")
@@ -125,8 +125,8 @@ async def show(services: Services, args: Row) -> AsyncIterator[Row]:
     offline = bool(args.get("offline"))
     if not offline:
         connection, slash, _ = args["ref"].partition("/")
-        for warning in await settled(services, {connection} if slash else None):
-            yield warning
+        for missing in await settled(services, {connection} if slash else None):
+            yield missing
     ref = find(args["ref"], services.inventory, anywhere=True)
     item = services.inventory.get(ref)
     if item is None or (getattr(item, "detailed", True) is False):
@@ -194,15 +194,32 @@ async def move(services: Services, args: Row) -> AsyncIterator[Row]:
 
 async def tasks(services: Services, args: Row) -> AsyncIterator[Row]:
     await recovered(services)
-    yield result(data=[shapes.of_task(task) for task in services.tasks.all()])
+    yield result(data=[shapes.of_task(task, services.tasks.offers(task)) for task in services.tasks.all()])
+
+
+async def retry(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Go on with what was interrupted, or begin again what failed in a program that still runs."""
+    task = await _known(services, args["task"])
+    if not services.tasks.offers(task) & {Offer.RESUME, Offer.RETRY}:
+        cure = "it is under way" if task.active else "start it anew, if it is still wanted"
+        raise Usage(f"there is nothing to go on with: {task.title} is {task.state}", cure=cure)
+    services.tasks.retry(task.id)
+    async for row in all_of(services, [task]):
+        yield row
+
+
+async def _known(services: Services, ident: str) -> Task:
+    """The task that is meant, once it is known what earlier runs left. Raises Usage where there is none."""
+    await settled(services, None)
+    await recovered(services)
+    task = services.tasks.get(ident)
+    if task is None:
+        raise Usage(f"there is no task {ident!r}", cure="see: causeway tasks")
+    return task
 
 
 async def undo(services: Services, args: Row) -> AsyncIterator[Row]:
-    await settled(services, None)
-    await recovered(services)
-    before = services.tasks.get(args["task"])
-    if before is None:
-        raise Usage(f"there is no task {args['task']!r}", cure="see: causeway tasks")
+    before = await _known(services, args["task"])
     task = services.tasks.undo(before.id)
     if task is None:
         if first := before.result.get("undo_first"):
@@ -279,6 +296,7 @@ VERBS: dict[str, Verb] = {
     "plan": plan,
     "move": move,
     "tasks": tasks,
+    "retry": retry,
     "undo": undo,
     "cancel": cancel,
     "playground-add": playground_add,
@@ -300,10 +318,15 @@ async def _planned(services: Services, args: Row) -> Planned:
         if what != "network" or not equals or not colon or not new:
             raise Usage(f"--map {text!r} is not understood", cure="write network=SOURCE:TARGET")
         networks.append((old, new))
-    mapping = Mapping(networks=tuple(networks), storage=args.get("storage") or "", flavor=args.get("flavor") or "")
+    chosen = {key: args.get(key) or "" for key in ("storage", "flavor", "name")}
+    mapping = Mapping(networks=tuple(networks), **chosen)
     mode = Mode(args["mode"]) if args.get("mode") else None
-    planned = await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping)
+    live = LiveOptions(**(args.get("live") or {}))
+    planned = await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping, live=live)
     _check_networks(networks, planned)
+    if planned.plan.mode != Mode.LIVE and live != LiveOptions(bandwidth_bps=live.bandwidth_bps):
+        named = ", ".join(f"--{key.replace('_', '-')}" for key in args["live"] if key != "bandwidth_bps")
+        raise Usage(f"{named} is for live moves; this one is {planned.plan.mode}", cure="leave it out")
     return planned
 
 
