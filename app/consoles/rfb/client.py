@@ -42,7 +42,7 @@ class RfbClient:
         self._agreed = Security("")
         self._credentials = Credentials(user, password, tls)
         self._wire = Wire(sock, self._sent)
-        self._incoming = Incoming(self._wire, self.framebuffer, on, self._begun, self._changed)
+        self._incoming = Incoming(self._wire, self.framebuffer, on, self._begun, self._stream)
         self._server = self._incoming.server
         self._ready = self._paused = self._closed = self._continuous = False
         self._ended: asyncio.Event | None = None
@@ -120,16 +120,13 @@ class RfbClient:
         if not self._paused and not self._continuous:
             self.refresh()
 
-    def _changed(self) -> None:
-        """The size changed, or the server now can send on its own."""
-        if self._server.continuous and not self._paused:
-            self._stream(True)
-        if not self._paused:
+    def _stream(self, anew: bool = False) -> None:
+        """Let the server send on its own, where it can, or no more. `anew`: and everything once, the size is new."""
+        if self._server.continuous and (self._continuous or not self._paused):
+            self._continuous = not self._paused
+            self._wire.send(outgoing.continuous(self._continuous, self.framebuffer.width, self.framebuffer.height))
+        if anew and not self._paused:
             self.refresh(incremental=False)
-
-    def _stream(self, enable: bool) -> None:
-        self._continuous = enable
-        self._wire.send(outgoing.continuous(enable, self.framebuffer.width, self.framebuffer.height))
 
     def refresh(self, incremental: bool = True) -> None:
         """Ask for one update: what changed, or everything. Also while paused."""
@@ -141,8 +138,7 @@ class RfbClient:
         if paused == self._paused:
             return
         self._paused = paused
-        if self._ready and self._server.continuous:
-            self._stream(not paused)
+        self._stream()
         if not paused:
             self.refresh()
 

@@ -56,17 +56,23 @@ class Incoming:
     """Reads the messages of one connection.
 
     `ask` is called when an update begins: the moment to ask for the next, so that the server is never idle.
-    `changed` is called when the size or the way of updates changed, so that updates are to be asked for anew.
+    `stream` is called when the server turns out to be able to send updates on its own, and with True when the size
+    is new, so that everything is to be asked for.
     """
 
     def __init__(
-        self, wire: Wire, framebuffer: Framebuffer, on: RfbEvents, ask: Callable[[], None], changed: Callable[[], None]
+        self,
+        wire: Wire,
+        framebuffer: Framebuffer,
+        on: RfbEvents,
+        ask: Callable[[], None],
+        stream: Callable[[bool], None],
     ) -> None:
         self._wire = wire
         self._framebuffer = framebuffer
         self._on = on
         self._ask = ask
-        self._changed = changed
+        self._stream = stream
         self.server = Server()
         self._damage: list[Box] = []
         self.clipboard = clipboard.Clipboard(wire.send, on.clipboard)
@@ -179,13 +185,13 @@ class Incoming:
         """The first of these says that the server can; a later one ends what was asked to end."""
         if not self.server.continuous:
             self.server.continuous = True
-            self._changed()
+            self._stream(False)
 
     # What comes among the rectangles
 
     async def _desktop_size(self, _: int, box: Box) -> None:
         self._resize(box[2], box[3])
-        self._changed()
+        self._stream(True)
 
     async def _extended_size(self, _: int, box: Box) -> None:
         reason, status, width, height = box
@@ -199,7 +205,7 @@ class Incoming:
         self.server.can_resize = True
         if (width, height) != (self._framebuffer.width, self._framebuffer.height):
             self._resize(width, height)
-            self._changed()
+            self._stream(True)
 
     def _resize(self, width: int, height: int) -> None:
         if width * height > PIXELS:
