@@ -6,6 +6,7 @@ What Causeway keeps about a VM (group, tags, where it has been) hangs on the uid
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -63,6 +64,7 @@ class Identity:
         self._dirty: set[str] = set()
         self._dropped: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self._stops: list[Callable[[], None]] = []
 
     @classmethod
@@ -85,6 +87,7 @@ class Identity:
         for stop in self._stops:
             stop()
         self._stops.clear()
+        self._closing.set()
         if self._writing is not None:
             await asyncio.wait({self._writing})
         await self.flush()
@@ -305,7 +308,8 @@ class Identity:
 
     async def _write_soon(self) -> None:
         try:
-            await asyncio.sleep(GATHER_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), GATHER_S)
             await self.flush()
         finally:
             self._writing = None

@@ -106,11 +106,6 @@ class Inventory:
         names none, and removes nothing.
         """
 
-        def stale(ref: Ref) -> bool:
-            at = self._evented.get(ref)
-            return at is not None and at > began
-
-        fresh = [self._keep_details(item) for item in listing.objects if not stale(item.ref)]
         gone: list[Ref] = []
         if listing.error is None:
             if connection is None:
@@ -118,9 +113,30 @@ class Inventory:
                 connection = (
                     parent.connection if parent else next((item.ref.connection for item in listing.objects), "")
                 )
-            present = {item.ref for item in listing.objects}
-            gone = [ref for ref in self._within(connection, listing.scope) if ref not in present and not stale(ref)]
-        return self._commit(fresh, gone)
+            gone = self._missing(listing, began, connection)
+        return self._commit(self._fresh(listing.objects, began), gone)
+
+    def listed_part(self, objects: Iterable[Object], began: datetime) -> Delta:
+        """Take in a part of a long listing; `listed_end` comes after the last one."""
+        return self._commit(self._fresh(objects, began), ())
+
+    def listed_end(self, listing: Listing, began: datetime, connection: str) -> Delta:
+        """What a complete listing, taken in by parts, does not name is not there any more."""
+        return self._commit((), self._missing(listing, began, connection))
+
+    def _missing(self, listing: Listing, began: datetime, connection: str) -> list[Ref]:
+        """What a complete listing should name and does not."""
+        present = {item.ref for item in listing.objects}
+        known = self._within(connection, listing.scope)
+        return [ref for ref in known if ref not in present and not self._stale(ref, began)]
+
+    def _stale(self, ref: Ref, began: datetime) -> bool:
+        """Whether an event told of this since a listing was asked for."""
+        at = self._evented.get(ref)
+        return at is not None and at > began
+
+    def _fresh(self, objects: Iterable[Object], began: datetime) -> list[Object]:
+        return [self._keep_details(item) for item in objects if not self._stale(item.ref, began)]
 
     def _within(self, connection: str, scope: Scope) -> list[Ref]:
         """The known objects of a connection that a scope covers."""
@@ -140,7 +156,21 @@ class Inventory:
 
     def restore(self, objects: Iterable[Object]) -> Delta:
         """Fill from the store; never overwrites what is already known."""
-        return self._commit([item for item in objects if item.ref not in self._objects], ())
+        known, children, kinds = self._objects, self._children, self._kinds
+        added = tuple(item for item in objects if item.ref not in known)
+        parent: Ref | None = None
+        siblings: dict[Ref, None] | None = None
+        for item in added:
+            ref = item.ref
+            known[ref] = item
+            # Most have the parent of the one before them; there may be 100,000.
+            if siblings is None or item.parent is not parent or parent is None:
+                parent = item.parent
+                siblings = children.setdefault((ref.connection, parent), {})
+                alike = kinds.setdefault(ref.connection, {})
+            siblings[ref] = None
+            alike.setdefault(ref.kind, {})[ref] = None
+        return self._tell(Delta(added))
 
     def _keep_details(self, item: Object) -> Object:
         """A quick listing has no details yet: keep the known ones until they are fetched anew."""
@@ -188,7 +218,9 @@ class Inventory:
                 self._kinds[ref.connection][ref.kind].pop(ref, None)
                 self._samples.pop(ref, None)
                 gone.append(old)
-        delta = Delta(tuple(added), tuple(changed), tuple(gone))
+        return self._tell(Delta(tuple(added), tuple(changed), tuple(gone)))
+
+    def _tell(self, delta: Delta) -> Delta:
         if delta:
             for function in tuple(self._subscribers):
                 # One that fails must not keep the change from the others, nor end the watch that brought it.

@@ -80,7 +80,8 @@ def questionable(query: str, states: Iterable[str] = ()) -> str:
 class Search:
     """The index. Fed by the inventory; every call is synchronous and quick.
 
-    Columns are made when a query first needs them and kept up to date from then on, one cell per change.
+    But for what plain words need, columns are made when a query first needs them; they are kept up to date from then
+    on, one cell per change.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -88,7 +89,8 @@ class Search:
         self._slots: dict[Ref, int] = {}
         self._items: list[Object | None] = []
         self._free: list[int] = []
-        self._columns: dict[str, list[str]] = {}
+        # What plain words are looked for in is made while the objects come: the first key has not to wait for it.
+        self._columns: dict[str, list[str]] = {"": []}
         self._text: dict[str, Callable[[Object], str]] = {
             "": self._everything,
             "name": lambda item: item.name.lower(),
@@ -105,6 +107,7 @@ class Search:
             GAP: lambda item: f"{GAP}{item.ref.id}{GAP}{getattr(item, 'uuid', '')}".lower(),
             "kind": lambda item: item.ref.kind.value,
         }
+        self._above: tuple[Ref | None, str] = (None, "")
         self._put(inventory)
         self._stop = inventory.subscribe(self._on_delta)
 
@@ -184,6 +187,7 @@ class Search:
     def _column(self, key: str) -> list[str]:
         column = self._columns.get(key)
         if column is None:
+            self._above = (None, "")
             text = self._text[key]
             column = self._columns[key] = ["" if item is None else text(item) for item in self._items]
         return column
@@ -200,19 +204,22 @@ class Search:
         self._put(delta.changed)
 
     def _put(self, items: Iterable[Object]) -> None:
+        self._above = (None, "")
+        columns = [(self._text[key], column) for key, column in self._columns.items()]
         for item in items:
-            if item.ref.kind not in SEARCHED:
+            ref = item.ref
+            if ref.kind not in SEARCHED:
                 continue
-            slot = self._slots.get(item.ref)
+            slot = self._slots.get(ref)
             known = None if slot is None else self._items[slot]
             if slot is None:
-                slot = self._take()
-                self._slots[item.ref] = slot
+                slot = self._slots[ref] = self._take()
             self._items[slot] = item
-            for key, column in self._columns.items():
-                column[slot] = self._text[key](item)
-            if item.ref.kind in CONTAINERS and self._columns and (known is None or known.name != item.name):
-                self._put(child for child in self._inventory.children(item.ref.connection, item.ref))
+            for text, column in columns:
+                column[slot] = text(item)
+            if ref.kind in CONTAINERS and (known is None or known.name != item.name):
+                children = self._inventory.children(ref.connection, ref)
+                self._put(child for child in children if child.ref in self._slots)
 
     def _take(self) -> int:
         if self._free:
@@ -223,26 +230,23 @@ class Search:
         return len(self._items) - 1
 
     def _place(self, item: Object) -> str:
-        above = self._inventory.get(item.parent) if item.parent is not None else None
-        return "" if above is None else above.name.lower()
+        # Most stand below the same as the one before them.
+        if item.parent is not self._above[0]:
+            above = self._inventory.get(item.parent) if item.parent is not None else None
+            self._above = item.parent, "" if above is None else above.name.lower()
+        return self._above[1]
 
     def _everything(self, item: Object) -> str:
         """All that a plain word is looked for in."""
-        ref = item.ref
         if not isinstance(item, Vm):
             state = getattr(item, "state", "")
-            return f"{item.name}{GAP}{ref.connection}{GAP}{state}{GAP}{self._place(item)}".lower()
-        text = (
-            f"{item.name}{GAP}{ref.connection}{GAP}{item.state.value}"
-            f"{GAP}{item.group}{GAP}{item.os}{GAP}{self._place(item)}"
-        )
-        if item.addresses:
-            text += GAP + GAP.join(item.addresses)
+            return GAP.join((item.name, item.ref.connection, state, self._place(item))).lower()
+        parts = (item.name, item.ref.connection, item.state, item.group, item.os, self._place(item), *item.addresses)
         if item.nics:
-            text += GAP + GAP.join(nic.mac for nic in item.nics)
+            parts += tuple(nic.mac for nic in item.nics)
         if item.tags:
-            text += GAP + GAP.join(f"{key}={value}" for key, value in item.tags)
-        return text.lower()
+            parts += tuple(f"{key}={value}" for key, value in item.tags)
+        return GAP.join(parts).lower()
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -49,7 +49,9 @@ class Tally:
 
     def _take(self, objects: Iterable[Object]) -> None:
         for item in objects:
-            site = self._sites.setdefault(item.ref.connection, SiteCount())
+            site = self._sites.get(item.ref.connection)
+            if site is None:
+                site = self._sites[item.ref.connection] = SiteCount()
             if isinstance(item, Vm):
                 site.states[item.state] += 1
                 self._states[item.ref] = item.state

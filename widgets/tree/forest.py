@@ -244,7 +244,9 @@ class Forest:
         leaves = self.leaves.get(node, [])
         if node in self._unsorted:
             self._unsorted.discard(node)
-            leaves.sort(key=self._order)
+            # Twice, as one sort by name and number makes a tuple for each.
+            leaves.sort()
+            leaves.sort(key=lambda leaf: self.names[leaf].casefold())
         return leaves
 
     def _detach(self, node: int, parent: int) -> bool:
