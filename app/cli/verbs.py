@@ -201,8 +201,7 @@ async def retry(services: Services, args: Row) -> AsyncIterator[Row]:
     """Go on with what was interrupted, or begin again what failed in a program that still runs."""
     task = await _known(services, args["task"])
     if not services.tasks.offers(task) & {Offer.RESUME, Offer.RETRY}:
-        cure = "it is under way" if task.active else "start it anew, if it is still wanted"
-        raise Usage(f"there is nothing to go on with: {task.title} is {task.state}", cure=cure)
+        raise Usage(f"there is nothing to go on with: {task.title} is {task.state}", cure="see: causeway tasks")
     services.tasks.retry(task.id)
     async for row in all_of(services, [task]):
         yield row

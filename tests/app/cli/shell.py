@@ -1,0 +1,94 @@
+"""Runs the program as people and scripts do: real processes, a real store, the demo platform in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from app.cli.channel import Desk
+from app.owner import Owner
+from app.services import Services
+
+async def main():
+    home = Path(sys.argv[1])
+    owner = Owner.acquire(home)
+    services = await Services.open(home)
+    fronts = []
+    services.on_front = lambda: fronts.append(1)
+    services.on_picture = lambda path: path.write_text("picture")
+    await owner.serve(Desk(services).handle)
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await services.close()
+    owner.release()
+    print("fronts", len(fronts), flush=True)
+
+asyncio.run(main())
+"""
+"""A process that owns the data folder, as a window does: ready on a line, until its input ends."""
+NO_SCREEN = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
+
+
+class Shell:
+    """Runs causeway for one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.worlds = folder / "worlds"
+        self.env = {**os.environ, "CAUSEWAY_HOME": str(self.home), "PYTHONWARNINGS": "error", "COLUMNS": "200"}
+
+    def run(self, *words: str, given: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", *words],
+            cwd=ROOT,
+            env={**self.env, **(env or {})},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "app", *words]
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def json(self, *words: str) -> Any:
+        done = self.run(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def connect(self, name: str, *settings: str) -> None:
+        options = [word for text in (f"path={self.worlds / name}", *settings) for word in ("--set", text)]
+        done = self.run("connect", "demo", name, *options)
+        assert done.returncode == 0, done.stderr
+
+    def vms(self, query: str = "") -> dict[str, dict[str, Any]]:
+        return {f"{row['connection']}/{row['name']}": row for row in self.json("ls", f"kind:vm {query}")}
+
+
+def wait_for_task(shell: Shell, state: str) -> dict[str, Any]:
+    """Until the newest move is in a state; asked of whoever owns the folder."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for row in shell.json("tasks"):
+            if row["kind"] == "move" and row["state"] == state:
+                return dict(row)
+    raise AssertionError(f"no move is {state}")
