@@ -229,7 +229,8 @@ def _runs(data: bytes, place: int, tile: Words, name: str) -> int:
         count = min(count, int(np.searchsorted(ends, left)) + 1)
         if count:
             left -= int(ends[count - 1])
-            parts.append(np.repeat(bgr(data, place, count), lengths[:count].astype(np.int64) + 1))
+            pixels = np.frombuffer(data, "<u4", count, place) | OPAQUE  # also hides the length behind each
+            parts.append(np.repeat(pixels, lengths[:count].astype(np.int64) + 1))
             place += 4 * count
         if left > 0:
             colour = bgr(data, place, 1) if len(data) >= place + 3 else None
