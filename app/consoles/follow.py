@@ -113,6 +113,7 @@ class Session:
         self._asked = False
         self._provided = False
         self._audited = False
+        self._error: Exception | None = None
         self._lost_at: float | None = None
         self._live_at: float | None = None
         self._tries: deque[float] = deque(maxlen=TRIES_PER_S)
@@ -200,12 +201,12 @@ class Session:
         remember(password)
         self._password, self._user = password, user
         self._provided = True
-        self.wake()
+        self._begin_anew()
 
     def retry(self) -> None:
         """Try now, also after a failure."""
         self._asked = True
-        self.wake()
+        self._begin_anew()
 
     def take_over(self) -> None:
         """Try now, and take the console from whoever holds it."""
@@ -248,6 +249,11 @@ class Session:
             self._lost_at, self._live_at = at, None
 
     # Inside
+
+    def _begin_anew(self) -> None:
+        if self.state in (SessionState.AUTH_NEEDED, SessionState.FAILED):
+            self._set(SessionState.CONNECTING)
+        self.wake()
 
     async def _follow(self) -> None:
         attempt = 0
@@ -316,6 +322,7 @@ class Session:
 
     async def _rest(self, error: Exception, facts: object, attempt: int) -> None:
         """Say what is wrong, and wait for what may help."""
+        self._error = error
         text, cure = str(error) or type(error).__name__, getattr(error, "cure", "")
         aftermath = self._lost_at is not None and time.perf_counter() - self._lost_at < GRACE_S
         if not isinstance(error, BackendError | OSError | TimeoutError):
@@ -361,15 +368,11 @@ class Session:
             self._tell(SessionEvent(What.STATUS))
 
     def _raise_if_hopeless(self) -> None:
-        kind: type[BackendError] | None = {
-            SessionState.AUTH_NEEDED: AuthNeeded,
-            SessionState.FAILED: Unsupported,
-            SessionState.GONE: Conflict,
-            SessionState.CLOSED: Unreachable,
-        }.get(self.state)
-        if kind is not None:
+        if self.state in (SessionState.AUTH_NEEDED, SessionState.FAILED) and self._error is not None:
+            raise self._error
+        if self.state in (SessionState.GONE, SessionState.CLOSED):
             text = self.status.text or f"the console of {self.name} is {self.state}"
-            raise kind(text, object_name=self.name, cure=self.status.cure)
+            raise Conflict(text, object_name=self.name, cure=self.status.cure)
 
 
 def only_without_hindrance(offers: Iterable[Console], name: str) -> Console:

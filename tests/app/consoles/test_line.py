@@ -79,7 +79,8 @@ async def test_it_comes_back_after_a_cut_and_says_how_long_it_was_away(services:
     session.subscribe(lambda event: seen.append(session.state) if event.what == What.STATUS else None)
     driver(services)._hang_up(ref)
     await until(lambda: session.gap_ms is not None)
-    assert seen == [SessionState.RETRYING, SessionState.LIVE]
+    assert set(seen[:-1]) == {SessionState.RETRYING}
+    assert seen[-1] == SessionState.LIVE
     assert session.gap_ms is not None
     assert 0 < session.gap_ms < 5000
     session.write(b"root\r")
