@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from app.migration import transfer
-from app.migration.move import AT_REST, Move, look, power, switch_off, switch_on, until
+from app.migration.move import AT_REST, Move, Vanished, look, power, switch_off, switch_on, until
 from app.migration.plan import Plan
 from app.migration.shield import uninterrupted
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, VERIFY, Step
@@ -103,6 +103,7 @@ async def stop(move: Move) -> Result:
                 ) from None
             move.note(f"{vm.name} did not shut down: forced off")
             await switch_off(move.source, plan.vm)
+        move.waning = False
     return {"at": began.isoformat()}
 
 
@@ -196,7 +197,17 @@ async def confirm(move: Move) -> Result:
 
 
 async def adopt(move: Move) -> Result:
-    await move.imports.adopt(made(move), migration=move.plan.id)
+    plan = move.plan
+    try:
+        if await look(move.target, made(move)) is None:
+            raise NotFound("it was just seen there")
+        await move.imports.adopt(made(move), migration=plan.id)
+    except NotFound as error:
+        if await look(move.target, made(move)) is not None:
+            raise
+        kept = "undo the move: that brings back the one kept on" if not plan.copy else "copy it again: it is on"
+        text = f"{name_of(plan)} is gone from {plan.to.connection}: it was removed there before its move was done"
+        raise Vanished(text, cure=f"{kept} {plan.vm.connection}") from error
     return {}
 
 
@@ -341,6 +352,7 @@ UNDO = (
         stage=PREPARE,
         describe=lambda plan: f"Stop {name_of(plan)} on {plan.to.connection}",
         run=undo_stop,
+        again=True,
         forward=True,
     ),
     Step(

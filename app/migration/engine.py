@@ -9,7 +9,7 @@ from typing import Any
 
 from app.migration.itinerary import itinerary
 from app.migration.later import recheck
-from app.migration.move import Move
+from app.migration.move import Move, Vanished
 from app.migration.shield import uninterrupted
 from app.migration.steps import Step
 from app.tasks import StageState, Task, TaskState
@@ -25,7 +25,8 @@ async def forward(move: Move) -> None:
     """Do every step that is not done yet, then close the journal.
 
     On an error or a cancel everything is taken back and the error raised: the source is as it was. Past the point
-    of no return, and where a side cannot say what it has, the journal stays open and the task is UNKNOWN.
+    of no return, and where a side cannot say what it has, the journal stays open and the task is UNKNOWN. Vanished
+    is for the caller to end.
     """
     record = move.journal.record
     steps = itinerary(move.plan, undoes=record.undoes)
@@ -80,6 +81,8 @@ async def _waited(move: Move, work: Coroutine[Any, Any, None], past_cancel: bool
 async def _broke(move: Move, error: BaseException, beyond: bool) -> None:
     if move.task.state == TaskState.UNKNOWN:
         move.note(f"not known: {error}")
+        return
+    if isinstance(error, Vanished):
         return
     if beyond and move.journal.record.undoes:
         await _undo_broke(move, error)

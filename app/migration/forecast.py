@@ -83,19 +83,20 @@ def forecast(plan: Plan, source: SourceFacts, target: TargetFacts, known: Experi
     """Seconds, stop and bytes of a plan. Bytes are None where no disk is known yet (quick facts)."""
     key = route(plan.mode, source.platform, target.platform)
     rate = known.rates.get(pair(plan), known.rates.get(key, DEFAULT_RATES[plan.mode]))
+    measured = not {pair(plan), key}.isdisjoint(known.rates)
+    if plan.live.bandwidth_bps:
+        rate = min(rate, float(plan.live.bandwidth_bps))
     disks = moving_disks(source, target, plan.mode)
     size = sum(disk.size_bytes if disk.allocated_bytes is None else disk.allocated_bytes for disk in disks)
     if plan.mode == Mode.LIVE:
-        if plan.live.bandwidth_bps:
-            rate = min(rate, float(plan.live.bandwidth_bps))
         size += source.vm.memory_bytes
         stop = known.stops.get(pair(plan), known.stops.get(key, DEFAULT_LIVE_STOP_S))
-        return Forecast(seconds=OVERHEAD_S[plan.mode] + size / rate, downtime_s=stop, bytes=size)
+        return Forecast(seconds=OVERHEAD_S[plan.mode] + size / rate, downtime_s=stop, bytes=size, measured=measured)
     if not source.disks:
         return Forecast()
     seconds = OVERHEAD_S[plan.mode] + size / rate
     stops = source.vm.state == PowerState.RUNNING and not plan.copy
-    return Forecast(seconds=seconds, downtime_s=seconds if stops else 0.0, bytes=size)
+    return Forecast(seconds=seconds, downtime_s=seconds if stops else 0.0, bytes=size, measured=measured)
 
 
 def duration(seconds: float) -> str:

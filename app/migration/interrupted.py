@@ -29,8 +29,8 @@ Work = Callable[[Task], Awaitable[None]]
 class Interrupted:
     """The tasks of open journals. Lives on the loop.
 
-    Parameters: `at_work` are the plans of all moves that are not over, by task; `finish(move)` is called when one
-    came to its end; `undo_of(task)` gives what takes a task back.
+    Parameters: `at_work` are the plans of all moves that are not over, by task; `forward(move)` does what is left of
+    one; `undo_of(task)` gives what takes a task back.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Interrupted:
         tasks: Tasks,
         tools: Tools,
         at_work: dict[str, Plan],
-        finish: Callable[[Move], Awaitable[None]],
+        forward: Callable[[Move], Awaitable[None]],
         undo_of: Callable[[Task], Work],
     ) -> None:
         self._tasks = tasks
         self._tools = tools
         self._at_work = at_work
-        self._finish = finish
+        self._forward = forward
         self._undo_of = undo_of
         self._waiting: dict[str, asyncio.Task[None]] = {}
         self._looked: dict[str, asyncio.Event] = {}
@@ -118,10 +118,11 @@ class Interrupted:
         """Go on with an open journal, or take it back: what it says decides."""
         journal = await Journal.load(self._tools.store, name)
         move = Move(journal.record.plan, task, journal, self._tools)
+        if recovery.what_next(journal.record) == recovery.Next.BACK:
+            await recovery.go_back(move)
         if task.state == TaskState.RUNNING and recovery.what_next(journal.record) == recovery.Next.FORWARD:
             await self._say(move)
-        await recovery.go_on(move)
-        await self._finish(move)
+        await self._forward(move)
 
     def rest(self, task: Task) -> None:
         """A task came to rest: an UNKNOWN one is asked again; the others are over."""

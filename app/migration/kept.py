@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ class Past:
     task: str
     undoes: bool = False
     """It took another move back: it brought the VM to where an earlier one had put it."""
+    gone: bool = False
+    """The VM is not where this move put it any more: taking it back is a rescue."""
 
     @property
     def at(self) -> datetime:
@@ -87,20 +89,33 @@ class Kept:
         for name, row in rows.items():
             try:
                 plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
-                self._past[name] = Past(plan, row["known"], until, row["task"], bool(row.get("undoes")))
+                flags = bool(row.get("undoes")), bool(row.get("gone"))
+                self._past[name] = Past(plan, row["known"], until, row["task"], *flags)
             except (ValueError, KeyError, TypeError, AttributeError):
                 log.exception("what migration %s keeps for Undo cannot be read", name)
                 continue
             adopt(self._past[name])
 
-    async def keep(self, move: Move) -> None:
+    def mark(self, past: Past, *, gone: bool) -> Past:
+        """Note whether the VM is where the move put it."""
+        self._past[past.plan.id] = marked = replace(past, gone=gone)
+        return marked
+
+    async def marked(self, past: Past, *, gone: bool) -> Past:
+        """The same, and write it down."""
+        marked = self.mark(past, gone=gone)
+        await self._write()
+        return marked
+
+    async def keep(self, move: Move, *, gone: bool = False) -> None:
         """Remember a move that is done, and say in its task what taking it back would do."""
         plan, task = move.plan, move.task
         known = {name: result for name, result in move.journal.record.done.items() if name in KNOWN}
-        past = Past(plan, known, now() + timedelta(days=plan.keep_source_days), task.id, task.kind == "undo")
+        until = now() + timedelta(days=plan.keep_source_days)
+        past = Past(plan, known, until, task.id, task.kind == "undo", gone)
         self._past[plan.id] = past
         await self._write()
-        task.undo, task.undo_until = undo_words(plan, past.at), past.until
+        task.undo, task.undo_until = undo_words(past), past.until
         move.tools.changed(task)
 
     async def forget(self, migration: str) -> None:
@@ -115,6 +130,7 @@ class Kept:
                 "until": past.until.isoformat(),
                 "task": past.task,
                 "undoes": past.undoes,
+                "gone": past.gone,
             }
             for name, past in self._past.items()
         }
@@ -131,14 +147,20 @@ def new_task(kind: str, plan: Plan) -> Task:
     return Task(kind, title(plan), uid=plan.uid, ref=plan.vm, target=plan.to)
 
 
-def undo_words(plan: Plan, at: datetime) -> str:
-    """What taking back a move that was done at `at` does, and what is lost by it."""
+def undo_words(past: Past) -> str:
+    """What taking back a finished move does, and what is lost by it."""
+    plan = past.plan
     name = plan.spec.name if plan.spec is not None else plan.vm.id
     if plan.copy:
         return f"Deletes the copy of {name} on {plan.to.connection}"
     if plan.mode == Mode.LIVE:
         return f"Moves {name} back to {plan.vm.connection} while it runs"
-    since = at.astimezone().strftime("%H:%M")
+    since = past.at.astimezone().strftime("%H:%M")
+    if past.gone:
+        return (
+            f"{name} is gone from {plan.to.connection}: brings back the one kept on {plan.vm.connection} as it was at "
+            f"{since}; what changed in it since is lost. Not if it lives on elsewhere: there would be two"
+        )
     return (
         f"Stops {name} on {plan.to.connection}, deletes it there and brings it back on {plan.vm.connection} "
         f"as it was; what changed in it since {since} is lost"

@@ -125,7 +125,7 @@ class Later:
                 raise Conflict("it came back since: nothing was deleted")
             if await look(self._tools.sites.driver(place.connection), place) is None:
                 text = f"the VM is not on {place.connection} any more: the kept one was not deleted"
-                raise NotFound(text, cure="look for it there; start or delete the kept one by hand")
+                raise NotFound(text, cure="undo its move: that brings the kept one back")
             driver = self._tools.sites.driver(plan.vm.connection)
             assert isinstance(driver, Exports)
             await driver.retire(plan.vm, migration=plan.id)

@@ -10,7 +10,7 @@ import time
 from pathlib import PurePosixPath
 from typing import Any
 
-from app.migration.move import AT_REST, Move, look, power, until
+from app.migration.move import AT_REST, Move, Vanished, look, power, until
 from app.migration.plan import Path, Plan
 from app.migration.shield import uninterrupted
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, Step
@@ -190,6 +190,8 @@ async def confirm(move: Move) -> Result:
     """Never trust a success alone: the target runs it, and the source does not have it any more."""
     here, there = await both(move)
     plan, name = move.plan, _name(move.plan)
+    if there is None and (here is None or here.state in AT_REST):
+        raise _vanished(move, here)
     if there is None or there.state != PowerState.RUNNING:
         move.task.state = TaskState.UNKNOWN
         state = there.state if there is not None else "not there"
@@ -197,6 +199,25 @@ async def confirm(move: Move) -> Result:
     if here is not None and here.ref != there.ref:
         await _lock(move, here)
     return {"ref": codec.encode(there.ref), "state": there.state.value}
+
+
+def _vanished(move: Move, here: Vm | None = None) -> Vanished:
+    """It ran on the target and is gone: what is left of it on the source stays."""
+    plan = move.plan
+    text = f"{_name(plan)} is gone from {plan.to.connection}: it was removed there before its move was done"
+    if here is not None:
+        return Vanished(text, cure=f"it is {here.state} on {plan.vm.connection}: start it there")
+    left = ", ".join(_copied(move))
+    return Vanished(text, cure=f"its disks are still on {plan.vm.connection}: {left}" if left else "")
+
+
+def _copied(move: Move) -> list[str]:
+    """The disks that a copy left on the source."""
+    plan = move.plan
+    known = move.journal.record.done["move"].get("leftovers")
+    return known or [
+        disk.source for disk in (plan.spec.disks if plan.spec else ()) if disk.target in plan.live.copy_storage
+    ]
 
 
 async def _lock(move: Move, here: Vm) -> None:
@@ -211,12 +232,13 @@ async def _lock(move: Move, here: Vm) -> None:
 
 
 async def tidy(move: Move) -> Result:
-    """The disks that were copied are not needed on the source any more; the target was just seen running."""
+    """The disks that were copied are not needed on the source any more, as long as the target has the VM."""
     plan, driver = move.plan, move.source
-    copied = [disk.source for disk in (plan.spec.disks if plan.spec else ()) if disk.target in plan.live.copy_storage]
-    paths = move.journal.record.done["move"].get("leftovers") or copied
+    paths = _copied(move)
     if not paths or not isinstance(driver, RemovesLeftovers):
         return {"removed": []}
+    if await look(move.target, None, _uuid(plan)) is None:
+        raise _vanished(move)
     removed = await driver.remove_leftovers(tuple(paths), move.target)
     if removed:
         move.note(f"removed on {plan.vm.connection}: {', '.join(removed)}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.migration import cold
 from app.migration.courier import Courier
 from app.migration.engine import back, forward
 from app.migration.facts import PLACES, QuickFacts, switches
@@ -18,17 +19,19 @@ from app.migration.forecast import Experience, duration, pair, route
 from app.migration.interrupted import Interrupted
 from app.migration.itinerary import in_words, itinerary, stage_names
 from app.migration.journal import Journal, Result
-from app.migration.kept import Kept, Past, title, undo_words
+from app.migration.kept import Kept, Past
 from app.migration.later import Later
-from app.migration.move import AT_REST, Identities, Move, Sites, Tools, look, no_secrets
+from app.migration.move import Identities, Move, Sites, Tools, Vanished, no_secrets
 from app.migration.plan import Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged, new_id
+from app.migration.shield import uninterrupted
+from app.migration.takeback import TakeBack
 from app.store import codec
 from app.tasks import ENDED, Stage, Task, Tasks, TaskState
 from backends import registry
-from backends.driver import Exports, Imports, Locates
-from backends.errors import BackendError, Conflict, Invalid, NotFound, Unreachable, Unsupported
-from backends.model import Finding, Kind, Level, LiveOptions, PowerState, Ref, SourceFacts, TargetFacts, Vm, VmSpec, now
+from backends.driver import Exports, Imports
+from backends.errors import BackendError, Conflict, Invalid, NotFound, Unsupported
+from backends.model import Finding, Kind, Level, LiveOptions, Ref, SourceFacts, TargetFacts, Vm, VmSpec, now
 
 if TYPE_CHECKING:
     from app.inventory import Inventory
@@ -91,9 +94,10 @@ class Migrations:
         self._experience = Experience(rates={}, stops={})
         self._kept = Kept(store)
         self._open: dict[str, Plan] = {}
-        self._taking: set[str] = set()
         self._later = Later(tasks, self._tools, self._kept)
-        self._interrupted = Interrupted(tasks, self._tools, self._open, self._finish, self._undo_of)
+        self._interrupted = Interrupted(tasks, self._tools, self._open, self._forward, self._undo_of)
+        self._takeback = TakeBack(inventory, tasks, self._tools, self._kept, self._open, self._busy)
+        self._unfollow = self._takeback.follow()
 
     # Judging
 
@@ -187,7 +191,7 @@ class Migrations:
     def fenced(self, ref: Ref) -> str:
         """Why this VM must not be started: it is what a finished move keeps for Undo. Empty where it may."""
         past = self._kept.fences(ref)
-        if past is not None and past.plan.uid and self._identity.ref_of(past.plan.uid) == ref:
+        if past is not None and not past.gone and past.plan.uid and self._identity.ref_of(past.plan.uid) == ref:
             # It came back by a later move: this is the VM itself, not what was kept.
             return ""
         return f"it was moved to {past.plan.to.connection} and is kept for Undo" if past is not None else ""
@@ -254,17 +258,30 @@ class Migrations:
         return work
 
     async def _forward(self, move: Move) -> None:
-        await forward(move)
+        try:
+            await forward(move)
+        except Vanished:
+            await uninterrupted(self._vanished(move))
+            raise
         await self._finish(move)
 
     # Afterwards
+
+    async def _vanished(self, move: Move) -> None:
+        """It had arrived and was gone before its move was done: over, with what is kept here for Undo."""
+        if not move.plan.copy and move.plan.mode != Mode.LIVE:
+            await cold.identity(move)
+            await self._kept.keep(move, gone=True)
+        await move.journal.close("vanished")
+        self._tools.tell(f"{move.task.title}: the VM vanished on {move.plan.to.connection}", Level.RED, move.plan.vm)
+        self._takeback.offer()
 
     async def _finish(self, move: Move) -> None:
         """What people and the next move want to know of this one."""
         plan, record, task = move.plan, move.journal.record, move.task
         if record.undoes:
             await self._kept.forget(plan.id)
-            self._offer()
+            self._takeback.offer()
             return
         seconds = (now() - record.began).total_seconds()
         last = record.done["confirm"]
@@ -288,7 +305,7 @@ class Migrations:
             self._experience = self._experience.learn(key, rate_bps=rate, stop_s=stop)
         await self._store.set_setting(EXPERIENCE, {"rates": self._experience.rates, "stops": self._experience.stops})
         await self._kept.keep(move)
-        self._offer()
+        self._takeback.offer()
         words = f"stopped for {duration(stop)}" if stop else ""
         move.note(", ".join(filter(None, [f"done in {duration(seconds)}", words])))
 
@@ -303,91 +320,20 @@ class Migrations:
             past = self._kept.of_task(done.id)
             if past is None:
                 raise NotFound("there is nothing left to take back")
-            if past.plan.id in self._taking:
+            if past.plan.id in self._takeback.taking:
                 raise Conflict("it is being taken back already")
-            self._taking.add(past.plan.id)
+            self._takeback.taking.add(past.plan.id)
             try:
-                self._still_last(past)
-                await self._untouched(past)
+                await self._takeback.judge(past)
                 if past.plan.mode == Mode.LIVE:
                     await self._move_back(task, done, past.plan, past.known)
                 else:
                     await self._reverse(task, past.plan, past.known)
             finally:
-                self._taking.discard(past.plan.id)
-                self._offer()
+                self._takeback.taking.discard(past.plan.id)
+                self._takeback.offer()
 
         return undo
-
-    def _offer(self) -> None:
-        """Only the last move of a VM can be taken back: the tasks of earlier ones say which goes first."""
-        under_way = {plan.id for plan in self._open.values()} | self._taking
-        for past in self._kept:
-            task = self._tasks.get(past.task)
-            if task is None or task.active or past.plan.id in under_way:
-                continue
-            later = self._kept.later(past)
-            words, first = ("", later.task) if later is not None else (undo_words(past.plan, past.at), "")
-            if (task.undo, task.result.get("undo_first", "")) != (words, first):
-                task.undo, task.result["undo_first"] = words, first
-                self._tasks.changed(task)
-
-    def _still_last(self, past: Past) -> None:
-        """Raises Conflict where the VM that a finished move made went on since: its source may not start beside it."""
-        plan, made = past.plan, past.made
-        later = self._kept.later(past)
-        if later is not None:
-            raise Conflict(f"it cannot be taken back: undo {later.task} ({title(later.plan)}) first")
-        cure = "take its later move back first"
-        if busy := self._busy(made):
-            raise Conflict(f"it cannot be taken back: {busy}", cure=cure)
-        place = self._identity.ref_of(plan.uid) if plan.uid and not plan.copy else None
-        if place is not None and place != made:
-            raise Conflict(f"it cannot be taken back: it is on {place.connection} by now", cure=cure)
-
-    async def _untouched(self, past: Past) -> None:
-        """Ask both sides before either is touched: the VM is where the move put it, and nowhere else."""
-        plan, made = past.plan, past.made
-        target, source = self._sites.driver(plan.to.connection), self._sites.driver(plan.vm.connection)
-        there = await look(target, made)
-        if there is None:
-            text = f"the VM is not on {plan.to.connection} any more: nothing was touched"
-            raise NotFound(text, object_name=made.id, cure=f"look for it in {plan.to.connection}'s own tools")
-        if plan.copy:
-            return
-        here = await look(source, plan.vm)
-        if plan.mode != Mode.LIVE:
-            if here is None and not getattr(source, "fence_undefines", False):
-                text = f"the kept VM is not on {plan.vm.connection} any more: nothing was touched"
-                raise NotFound(text, object_name=plan.vm.id, cure=f"move {there.name} there instead")
-            if here is not None and here.state in (PowerState.RUNNING, PowerState.PAUSED):
-                text = f"it cannot be taken back: it is {here.state} on {plan.vm.connection}"
-                raise Conflict(text, cure="stop one of the two by hand")
-        await self._nowhere_else(plan, tuple(vm for vm in (there, here) if vm is not None))
-
-    async def _nowhere_else(self, plan: Plan, ours: tuple[Vm, ...]) -> None:
-        """Raises Conflict where a connection that answers has another VM of this UUID that could run."""
-        uuid = plan.spec.uuid if plan.spec is not None else ""
-        refs, parents = {vm.ref for vm in ours}, {vm.parent.id for vm in ours if vm.parent is not None}
-        for name in {item.ref.connection for item in self._inventory} if uuid else ():
-            known = {
-                item.ref for item in self._inventory.of(name, Kind.VM) if isinstance(item, Vm) and item.uuid == uuid
-            }
-            try:
-                driver = self._sites.driver(name)
-                located = await driver.locate(uuid) if isinstance(driver, Locates) else None
-                for ref in (known | ({located} if located is not None else set())) - refs:
-                    vm = await look(driver, ref)
-                    if vm is None or (self._kept.fences(ref) is not None and vm.state in AT_REST):
-                        continue
-                    # Two connections may show the same cloud or host.
-                    same = ref.id != uuid or (vm.parent is not None and vm.parent.id in parents)
-                    if same and ref.id in {item.id for item in refs}:
-                        continue
-                    text = f"it cannot be taken back: {vm.name} is {vm.state} on {name} as well"
-                    raise Conflict(text, cure="remove one of them by hand")
-            except Unreachable:
-                continue
 
     async def _roll_back(self, task: Task, done: Task, journal: Journal) -> None:
         self._interrupted.stop_waiting(done)
@@ -432,7 +378,7 @@ class Migrations:
                 self._tasks.adopt(task, None, self._undo_of(task))
 
         await self._kept.read(adopt)
-        self._offer()
+        self._takeback.offer()
         found = await self._interrupted.recover()
         self._later.begin()
         return found
@@ -451,6 +397,7 @@ class Migrations:
 
     async def close(self) -> None:
         """Stop waiting for sides that do not answer. Tasks at work are ended by Tasks."""
+        self._unfollow()
         await self._later.close()
         await self._interrupted.close()
 

@@ -27,6 +27,10 @@ LOOK_EVERY_S = (0.1, 0.2, 0.5, 1.0)
 AT_REST = frozenset({PowerState.OFF, PowerState.CRASHED})
 
 
+class Vanished(NotFound):
+    """The VM had arrived on the target and is surely not there any more: nothing is left to go on with."""
+
+
 class Sites(Protocol):
     """What a move needs of app.connections."""
 

@@ -44,6 +44,8 @@ class Forecast:
     seconds: float | None = None
     downtime_s: float | None = None
     bytes: int | None = None
+    measured: bool = False
+    """Judged by earlier moves this way; else it is an estimate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

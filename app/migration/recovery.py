@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NoReturn
 
-from app.migration.engine import back, forward
+from app.migration.engine import back
 from app.migration.itinerary import itinerary
 from app.migration.journal import VERSION, Record
 from app.migration.move import Move, look
@@ -75,11 +76,8 @@ async def release(move: Move) -> None:
         await move.exports.discard_export(move.plan.id)
 
 
-async def go_on(move: Move) -> None:
-    """Continue an interrupted migration. A roll-back ends the task as failed, and says that nothing is left."""
-    if what_next(move.journal.record) != Next.BACK:
-        await forward(move)
-        return
+async def go_back(move: Move) -> NoReturn:
+    """Take an interrupted migration back: its task ends as failed, and says that nothing is left."""
     try:
         await back(move)
     except Exception:

@@ -149,6 +149,24 @@ async def test_cold_between_hosts_and_undo(lab: Lab, services: Services) -> None
     await beats(guest, lab.a)
 
 
+async def test_a_moved_vm_that_is_deleted_by_hand_is_rescued_by_undo(lab: Lab, services: Services) -> None:
+    guest = lab.make(lab.a, pool="default", start=False)
+    task = await moved(services, guest, "kvm-a", "kvm-b")
+    await known(services, "kvm-b", guest.name)
+    assert lab.a.virsh("list", "--all", "--uuid").split().count(guest.uuid) == 0
+    lab.b.virsh("undefine", guest.uuid, "--remove-all-storage")
+    await until(lambda: "is gone from kvm-b" in task.undo, f"a rescue is not offered: {task.undo}")
+    assert "is lost" in task.undo
+    undone = services.tasks.undo(task.id)
+    assert undone is not None
+    await services.tasks.wait(undone)
+    assert undone.state == TaskState.DONE, (undone.error, undone.log)
+    assert [host for host in lab.hosts if guest.uuid in host.virsh("list", "--all", "--uuid").split()] == [lab.a]
+    lab.a.virsh("start", guest.name)
+    assert guest.where() == [lab.a]
+    assert await services.store.open_migrations() == []
+
+
 async def test_to_the_cloud_and_back_with_the_same_bytes_and_it_boots(lab: Lab, services: Services) -> None:
     guest = lab.make(lab.a, pool="default", bootable=True, start=False)
     file = lab.images(lab.a) / guest.file

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.migration.findings import findings
+from app.migration.forecast import Experience, pair
 from app.migration.plan import Forecast, Mapping, Mode, Plan
 from app.migration.planning import Wish, judged
 from app.store import codec
@@ -246,3 +247,15 @@ def test_a_plan_survives_the_journal() -> None:
     assert codec.decode(Plan, codec.encode(plan)) == plan
     assert plan.forecast != Forecast()
     assert findings(plan, SOURCE, TARGET) == findings(codec.decode(Plan, codec.encode(plan)), SOURCE, TARGET)
+
+
+def test_a_forecast_says_whether_it_was_measured_and_minds_the_limit() -> None:
+    for mode in (Mode.LIVE, Mode.COLD):
+        wish = Wish(vm=REF, to=HOST_B, mode=mode)
+        guess = judged(wish, SOURCE, TARGET)[0]
+        known = Experience(rates={pair(guess): 100.0 * 2**20}, stops={})
+        assert not guess.forecast.measured
+        assert judged(wish, SOURCE, TARGET, known=known)[0].forecast.measured
+        slow = judged(replace(wish, live=LiveOptions(bandwidth_bps=2**20)), SOURCE, TARGET, known=known)[0]
+        assert slow.forecast.bytes
+        assert (slow.forecast.seconds or 0) >= slow.forecast.bytes / 2**20
