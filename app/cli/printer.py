@@ -247,10 +247,11 @@ def show_plan(console: Console, row: Row) -> None:
     if forecast["seconds"] is not None:
         facts.append(f"about {age(forecast['seconds'])}")
     if forecast["downtime_s"] is not None:
-        facts.append(f"stops {forecast['downtime_s']:.2g} s")
+        facts.append(f"stops about {forecast['downtime_s']:.2g} s")
     if forecast["bytes"] is not None:
         facts.append(size(forecast["bytes"]))
-    console.print(Text(", ".join(facts)))
+    words = "" if forecast["measured"] else " (an estimate: no move went this way yet)"
+    console.print(Text(", ".join(facts) + words))
     show_findings(console, {"data": data})
     for number, step in enumerate(data["steps"], 1):
         console.print(Text(f"  {number}. {step}"))

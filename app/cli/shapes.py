@@ -89,6 +89,7 @@ def of_plan(plan: Plan, verdict: Verdict, stages: Sequence[str], steps: Sequence
             "seconds": plan.forecast.seconds,
             "downtime_s": plan.forecast.downtime_s,
             "bytes": plan.forecast.bytes,
+            "measured": plan.forecast.measured,
         },
     }
 

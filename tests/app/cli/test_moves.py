@@ -21,7 +21,8 @@ def test_a_plan_touches_nothing(pair: Shell) -> None:
     assert {"verdict", "mode", "path", "findings", "stages", "forecast"} <= set(row)
     assert (row["verdict"], row["mode"]) == ("green", "live")
     assert row["stages"]
-    assert {"seconds", "downtime_s", "bytes"} == set(row["forecast"])
+    assert set(row["forecast"]) == {"seconds", "downtime_s", "bytes", "measured"}
+    assert row["forecast"]["measured"] is False
     done = pair.run("plan", "a/web-01", "--to", "b", "--json")
     assert done.returncode == 1
     red = json.loads(done.stdout)
