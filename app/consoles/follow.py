@@ -289,12 +289,12 @@ class Session:
         try:
             async with asyncio.timeout(OPEN_S):
                 return await asyncio.shield(opening)
-        except TimeoutError:
-            raise Unreachable(f"{self.name}: the console did not open within {OPEN_S:g} s") from None
-        finally:
-            if not opening.done():
-                opening.cancel()
-                opening.add_done_callback(_close_late)
+        except BaseException as error:
+            opening.cancel()
+            opening.add_done_callback(_close_late)
+            if isinstance(error, TimeoutError):
+                raise Unreachable(f"{self.name}: the console did not open within {OPEN_S:g} s") from None
+            raise
 
     async def _opened(self, ref: Ref) -> Door:
         driver = self._services.connections.driver(ref.connection)
@@ -311,7 +311,11 @@ class Session:
             door = await driver.open_console(picked, force=self._force)
         # Taken over once: who takes it back is not fought.
         self._console, self._force = door.console, False
-        await self._audit(ref, door.console)
+        try:
+            await self._audit(ref, door.console)
+        except BaseException:
+            door.close()
+            raise
         return door
 
     async def _audit(self, ref: Ref, console: Console) -> None:

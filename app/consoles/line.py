@@ -105,7 +105,7 @@ class LineSession(Session):
         wire = self._wire = _Wire(sock)
         self._came(time.perf_counter())
         try:
-            await self._console_loop.do(self._pump(wire))
+            await self._console_loop.do(self._pump, wire)
         finally:
             self._lost(wire.ended_at or time.perf_counter())
 
@@ -145,7 +145,7 @@ class LineSession(Session):
             pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
             self._came(time.perf_counter())
             for piece in (RESET, *pieces):
-                await self._console_loop.do(self._fed(piece))
+                await self._console_loop.do(self._fed, piece)
             await self._changed_from(facts)
             if not self._asked or self.ref is None:
                 return

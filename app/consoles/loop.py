@@ -7,10 +7,11 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from backends.errors import Cancelled
 
+P = ParamSpec("P")
 T = TypeVar("T")
 CLOSE_S = 3.0
 LEAVE_S = 1.0
@@ -38,8 +39,8 @@ class ConsoleLoop:
         future.add_done_callback(self._running.discard)
         return future
 
-    async def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` there and await its result on the caller's loop.
+    async def do(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **words: P.kwargs) -> T:
+        """Run `function(...)` there and await its result on the caller's loop.
 
         When this returns or raises, the work has ended: cancelling it waits for that, LEAVE_S at most.
         """
@@ -48,7 +49,7 @@ class ConsoleLoop:
         tasks: list[asyncio.Task[T]] = []
 
         def start() -> None:
-            task = asyncio.get_running_loop().create_task(work)
+            task = asyncio.get_running_loop().create_task(function(*args, **words))
             tasks.append(task)
             task.add_done_callback(finish)
 
@@ -61,11 +62,7 @@ class ConsoleLoop:
             with contextlib.suppress(RuntimeError):
                 caller.call_soon_threadsafe(tell, task)
 
-        try:
-            self._started().call_soon_threadsafe(start)
-        except BaseException:
-            work.close()
-            raise
+        self._started().call_soon_threadsafe(start)
         try:
             task = await asyncio.shield(ended)
         except asyncio.CancelledError:

@@ -122,7 +122,7 @@ class ScreenSession(Session):
     async def _serve(self, door: Door) -> None:
         link = _Link(self, asyncio.get_running_loop())
         self._link = link
-        talking = asyncio.ensure_future(self._console_loop.do(self._talk(door, link)))
+        talking = asyncio.ensure_future(self._console_loop.do(self._talk, door, link))
         framed = asyncio.ensure_future(link.framed.wait())
         try:
             waiting: set[asyncio.Future[Any]] = {talking, framed}
