@@ -73,6 +73,11 @@ class RfbClient:
         return self._agreed.encrypted
 
     @property
+    def checked(self) -> bool:
+        """Encrypted by a server whose certificate holds. Encrypted and not checked: worth a word of warning."""
+        return self._agreed.checked
+
+    @property
     def received(self) -> int:
         """Bytes from the server so far."""
         return self._wire.received
