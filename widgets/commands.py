@@ -143,9 +143,23 @@ def _vm(window: Window) -> list[Command]:
         vm = services.inventory.vm(selected()[0]) if len(selected()) == 1 else None
         return "select one VM" if vm is None else YES if vm.addresses else "its address is not known"
 
+    def has_console() -> str:
+        refs = selected()
+        if not refs:
+            return "select a VM"
+        # While a site is away its consoles wait for it; only what has none says so.
+        sites = [services.connections.get(ref.connection) for ref in refs]
+        able_to = any(able(services, refs, kind) for kind in (Capability.CONSOLE, Capability.SERIAL))
+        away = any(site is not None and site.state != "ready" for site in sites)
+        return YES if able_to or away else f"{refs[0].connection} has no consoles"
+
     one = need(one=True)
     return [
         Command(id="vm.open", text="Open", icon="monitor", menu="vm", why_not=need(), run=window.open_selected),
+        Command(
+            id="vm.console", text="Console", icon="square-terminal", menu="vm", shortcut="Ctrl+O",
+            why_not=has_console, run=lambda: verbs.console(selected()),
+        ),
         *(power(action) for action in PowerAction),
         Command(
             id="vm.move", text="Move…", icon="arrow-right-left", menu="vm", part=2, shortcut="Ctrl+M",

@@ -73,6 +73,14 @@ def sheet(t: Tokens) -> str:
 #tabs QTabBar::tab:selected:focus {{ background: {t.accent_bg}; }}
 #tabs QTabBar::tab:hover:!selected {{ color: {t.text}; }}
 #tabs QTabBar::close-button {{ subcontrol-position: right; }}
+#consoleBar, #consoleLine {{ background: {t.pane}; }}
+#consoleBar {{ border-bottom: 1px solid {t.line}; }}
+#consoleLine {{ border-top: 1px solid {t.line}; }}
+#stage {{ background: {t.background}; border: 1px solid {t.background}; }}
+#stage[lit="true"] {{ border-color: {t.accent}; }}
+#stage QScrollArea, #stage QScrollArea > QWidget {{ background: {t.background}; }}
+#topStrip {{ background: {t.pane}; border: 1px solid {t.line}; border-top: none; border-bottom-left-radius: 9px;
+    border-bottom-right-radius: 9px; }}
 #right {{ background: {t.pane}; }}
 QDialog, QDialog #page, QDialog #pageBody, QDialog #plain {{ background: {t.pane}; border: none; }}
 QLineEdit[bad="true"], QPlainTextEdit[bad="true"], QComboBox[bad="true"] {{ border-color: {t.bad}; }}

@@ -52,6 +52,9 @@ class Tab(QWidget):
     def task_changed(self, task: Task) -> None:
         """A task changed."""
 
+    def chosen(self) -> None:
+        """Its tab was clicked."""
+
     def close_down(self) -> None:
         """The tab is being closed."""
 

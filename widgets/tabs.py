@@ -40,6 +40,7 @@ class Tabs(QTabWidget):
         self.tabBar().setDrawBase(False)
         self.tabBar().setAccessibleName("Open tabs")
         self.tabBar().tabBarDoubleClicked.connect(self.pin)
+        self.tabBar().tabBarClicked.connect(self._clicked)
         self._add(first())
         self.currentChanged.connect(self._shown)
         theme.on_change(self._dress)
@@ -72,6 +73,10 @@ class Tabs(QTabWidget):
         self.setCurrentWidget(found)
         return found
 
+    def add(self, tab: Tab) -> None:
+        """Show a tab that somebody made; it stays."""
+        self.setCurrentIndex(self._add(tab))
+
     def pin(self, index: int) -> None:
         """A preview that is double-clicked stays."""
         page = self.widget(index)
@@ -100,6 +105,9 @@ class Tabs(QTabWidget):
     def restore(self, keys: list[str]) -> None:
         for key in keys:
             kind, _, rest = key.partition(":")
+            if kind == "console":
+                self._window.consoles.restore(rest)
+                continue
             ref = self._window.services.identity.ref_of(rest) if kind == "vm" else None
             try:
                 ref = ref or (Ref.parse(rest) if kind == "host" else Ref(rest, Kind.CONNECTION, rest))
@@ -139,6 +147,11 @@ class Tabs(QTabWidget):
         page = self.widget(index)
         if isinstance(page, Tab):
             page.refresh()
+
+    def _clicked(self, index: int) -> None:
+        tab = self.widget(index)
+        if isinstance(tab, Tab):
+            tab.chosen()
 
     def _dress(self) -> None:
         for number, page in enumerate(self.pages()):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HARD = (PowerAction.OFF, PowerAction.RESET)
 """These lose what the guest has not written."""
+SCREENS = (Capability.CONSOLE, Capability.SERIAL)
 STOPS = (PowerAction.SHUTDOWN, PowerAction.OFF, PowerAction.REBOOT, PowerAction.RESET)
 
 
@@ -141,6 +142,15 @@ class Verbs:
 
     def move(self, refs: Sequence[Ref]) -> None:
         self._window.plan_move(refs, None, copy=False)
+
+    def console(self, refs: Sequence[Ref]) -> None:
+        """One console in its tab; up to four side by side."""
+        able_refs = [ref for capability in SCREENS for ref in able(self._services, refs, capability)]
+        able_refs = list(dict.fromkeys(able_refs)) or list(refs)
+        if len(able_refs) == 1:
+            self._window.consoles.open(able_refs[0])
+        else:
+            self._window.consoles.open_beside_each_other(able_refs)
 
     def connect(self) -> None:
         self._window.show_connect()

@@ -20,6 +20,7 @@ from widgets import theme
 from widgets.background import Background, words
 from widgets.bars import LagMeter, StatusBar, TopBar
 from widgets.commands import Command, table
+from widgets.consoles.desk import Desk
 from widgets.dock import Dock
 from widgets.eventlog import Line
 from widgets.icons import icon
@@ -66,6 +67,7 @@ class Window(QMainWindow):
         self.toasts = Toasts(self, self._floor)
         self.background = Background(lambda text, cure: self.complain(text, cure))
         self.verbs = Verbs(services, self)
+        self.consoles = Desk(self)
         self.tally = Tally(services.inventory)
         self.lag = LagMeter()
         self._menu_refs: list[Ref] | None = None
@@ -292,6 +294,7 @@ class Window(QMainWindow):
             end()
         self._unsubscribe = []
         self.dock.close_down()
+        self.consoles.close_down()
         for page in self.tabs.pages():
             page.close_down()
         self.tree.close()

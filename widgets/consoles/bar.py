@@ -42,7 +42,7 @@ class Bar(QWidget):
         self._line.addSpacing(4)
         self.state = Pill("", "muted", self)
         self._line.addWidget(self.state)
-        self._line.addStretch(1)
+        self._line.addStretch(0)
         self._buttons: list[QToolButton] = []
         self._offered: dict[QToolButton, bool] = {}
         self._more = self._made("ellipsis", "More for this console", lambda: self.popup(more(), self._more))
@@ -65,6 +65,7 @@ class Bar(QWidget):
         """Whose console it is and how it is."""
         self.state.show_as(state, role)
         self.name.setText(name)
+        self.name.setMaximumWidth(self.name.sizeHint().width() + 8)
 
     def popup(self, menu: QMenu, below: QWidget) -> None:
         """Show a menu under one of the buttons."""

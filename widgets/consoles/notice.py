@@ -55,6 +55,11 @@ class Notice(QFrame):
         outer.addLayout(self._row)
         self.hide()
 
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for something typed into its fields."""
+        return self.isVisible() and not (self.user.isHidden() and self.password.isHidden())
+
     def say(
         self,
         title: str,

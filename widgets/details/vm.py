@@ -73,7 +73,7 @@ class VmPage(Page):
         if vm is None:
             self.state.show_as("gone", "bad")
             self.banner.say(f"{self.name or self.ref.id} is no longer on {self.ref.connection}.")
-            for made in (self._power, self._move):
+            for made in (self._console, self._power, self._move):
                 made.setEnabled(False)
             return
         self.show_name(vm.name)
@@ -102,11 +102,12 @@ class VmPage(Page):
 
     def _buttons(self) -> None:
         self._move = button("Move…", lambda: self.window_.verbs.move([self.ref]), "arrow-right-left")
+        self._console = button("Console", lambda: self.window_.verbs.console([self.ref]), "square-terminal")
         self._power = button("Start", self._press_power, "play")
         self._more = button("", self._menu, "ellipsis", "More actions")
         self._more.setAccessibleName("More actions")
         self._more.setFixedWidth(42)
-        for made in (self._move, self._power, self._more):
+        for made in (self._console, self._move, self._power, self._more):
             self.head.addWidget(made)
         self._action = PowerAction.START
 
@@ -124,6 +125,9 @@ class VmPage(Page):
         self._power.setEnabled(not reason)
         self._power.setToolTip(reason)
         self._power.setAccessibleName(f"{text} {vm.name}")
+        self._console.setEnabled(True)
+        self._console.setToolTip(f"Console of {vm.name} (Ctrl+O)")
+        self._console.setAccessibleName(f"Console of {vm.name}")
         reason = site_reason(self.services, [self.ref])
         self._move.setEnabled(not reason)
         self._move.setToolTip(reason)

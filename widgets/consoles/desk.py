@@ -1,0 +1,172 @@
+"""All consoles of the window: opens them, finds those that are open, carries them between tabs and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject
+from PySide6.QtGui import QCursor
+from PySide6.QtWidgets import QMenu
+
+from app.consoles import Console
+from backends.model import Kind, Ref, Vm
+from widgets.consoles.page import MOST_TILES, ConsoleTab
+from widgets.consoles.panel import SYMBOLS, Panel
+from widgets.consoles.window import ConsoleWindow
+from widgets.icons import icon
+
+if TYPE_CHECKING:
+    from widgets.window import Window
+
+OFFERED = 12
+"""So many other VMs are offered as a tile."""
+
+
+class Desk(QObject):
+    """Knows every panel. A VM's console is opened once; asking again brings it to the front."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self._window = window
+        self.windows: list[ConsoleWindow] = []
+
+    def open(self, ref: Ref) -> Panel:
+        """The console of a VM, in a tab of its own; the one that is open where there is one."""
+        uid = self._window.services.identity.uid_of(ref)
+        for holder, panel in self._all():
+            if panel.uid == uid:
+                self._show(holder)
+                panel.take_keyboard()
+                return panel
+        panel = self._open_tab(uid)
+        panel.eager = True
+        return panel
+
+    def open_beside_each_other(self, refs: Sequence[Ref]) -> None:
+        """Up to four consoles as tiles of one tab."""
+        first, *others = refs[:MOST_TILES]
+        self.open(first)
+        tab = self._window.tabs.currentWidget()
+        for ref in others:
+            uid = self._window.services.identity.uid_of(ref)
+            if isinstance(tab, ConsoleTab) and all(panel.uid != uid for panel in tab.panels):
+                self._put_beside(tab, uid)
+
+    def restore(self, uid: str) -> bool:
+        """A tab as it was kept: it connects when it is looked at. False while its VM is not known."""
+        ref = self._window.services.identity.ref_of(uid)
+        known = ref is not None and ref in self._window.services.inventory
+        if known:
+            self._open_tab(uid)
+        return known
+
+    def close_down(self) -> None:
+        """Close the windows; the tabs close with the tabs."""
+        for window in tuple(self.windows):
+            window.close()
+
+    # Inside
+
+    def _all(self) -> Iterator[tuple[ConsoleTab | ConsoleWindow, Panel]]:
+        for window in self.windows:
+            yield window, window.panel
+        for tab in self._tabs():
+            for panel in tab.panels:
+                yield tab, panel
+
+    def _tabs(self) -> list[ConsoleTab]:
+        return [tab for tab in self._window.tabs.pages() if isinstance(tab, ConsoleTab)]
+
+    def _show(self, holder: ConsoleTab | ConsoleWindow) -> None:
+        if isinstance(holder, ConsoleTab):
+            self._window.tabs.setCurrentWidget(holder)
+        else:
+            holder.raise_()
+            holder.activateWindow()
+
+    def _open_tab(self, uid: str) -> Panel:
+        panel = Panel(self._window, uid)
+        self._window.tabs.add(ConsoleTab(self._window, panel, self._on_wanted))
+        return panel
+
+    def _on_wanted(self, tab: ConsoleTab, panel: Panel, what: str) -> None:
+        match what:
+            case "full":
+                self._to_window(tab, panel).full(returns=True)
+            case "window":
+                window = self._to_window(tab, panel)
+                window.show()
+                panel.take_keyboard()
+                if not tab.panels:
+                    tab.away = None
+                    self._window.tabs.close_page(self._window.tabs.indexOf(tab))
+            case "beside":
+                self._ask_beside(tab, panel)
+            case "close":
+                tab.take(panel)
+                panel.close_down()
+                panel.deleteLater()
+
+    def _to_window(self, tab: ConsoleTab, panel: Panel) -> ConsoleWindow:
+        tab.lend(panel)
+
+        def ended(window: ConsoleWindow, back: bool) -> None:
+            self.windows.remove(window)
+            if not back:
+                panel.close_down()
+                return
+            home = tab if tab in self._tabs() else None
+            panel.setParent(None)
+            if home is None:
+                self._window.tabs.add(ConsoleTab(self._window, panel, self._on_wanted))
+            else:
+                home.add(panel)
+                home.away = None
+                self._window.tabs.setCurrentWidget(home)
+            self._window.to_front()
+            panel.take_keyboard()
+
+        made = ConsoleWindow(panel, ended)
+        self.windows.append(made)
+        return made
+
+    def _ask_beside(self, tab: ConsoleTab, panel: Panel) -> None:
+        """Which console is to stand beside: another one of this VM, or one of another VM."""
+        menu = QMenu(self._window)
+        if len(tab.panels) >= MOST_TILES:
+            menu.addAction(f"{MOST_TILES} consoles are side by side already").setEnabled(False)
+        for console in panel.offers if len(tab.panels) < MOST_TILES else ():
+            if not console.hindrance and all(one.console != console for one in tab.panels):
+                text = f"{console.label} of {panel.name}"
+                run = lambda console=console: self._put_beside(tab, panel.uid, console)  # noqa: E731
+                menu.addAction(icon(SYMBOLS[console.kind], "muted"), text, run)
+        menu.addSeparator()
+        for vm in self._others(tab) if len(tab.panels) < MOST_TILES else ():
+            uid = self._window.services.identity.uid_of(vm.ref)
+            menu.addAction(icon("monitor", "muted"), vm.name, lambda uid=uid: self._put_beside(tab, uid))
+        menu.popup(QCursor.pos())
+
+    def _others(self, tab: ConsoleTab) -> list[Vm]:
+        """VMs that are likely meant: those selected in the tree, those with open consoles, those of the same place."""
+        services, here = self._window.services, tab.ref
+        shown = {panel.uid for panel in tab.panels}
+        refs = [ref for ref in self._window.tree.selected() if ref.kind == Kind.VM]
+        refs += [panel.ref for _, panel in self._all() if panel.ref is not None]
+        vm = services.inventory.vm(here)
+        near = [one for one in services.inventory.of(here.connection, Kind.VM) if isinstance(one, Vm)]
+        near.sort(key=lambda one: (vm is None or one.parent != vm.parent, one.state != "running", one.name))
+        refs += [one.ref for one in near[: OFFERED + len(shown)]]
+        found = [services.inventory.vm(ref) for ref in dict.fromkeys(refs)]
+        return [one for one in found if one is not None and services.identity.uid_of(one.ref) not in shown][:OFFERED]
+
+    def _put_beside(self, tab: ConsoleTab, uid: str, console: Console | None = None) -> None:
+        """A tile more; a console of that VM that is open in a tab of its own comes over."""
+        for other in self._tabs():
+            if other is not tab and len(other.panels) == 1 and other.panels[0].uid == uid and console is None:
+                panel = other.panels[0]
+                other.take(panel)
+                self._window.tabs.close_page(self._window.tabs.indexOf(other))
+                tab.add(panel)
+                return
+        tab.add(Panel(self._window, uid, console))

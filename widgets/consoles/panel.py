@@ -1,0 +1,484 @@
+"""One console of one VM with all that belongs to it: bar, picture or terminal, notice, settings, state line.
+
+It lives in a tab, in a tile or in a window of its own, and is carried from one to the other with its session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QAction, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
+
+from app.consoles import Console, ConsoleKind, LineSession, ScreenSession, SessionEvent, SessionState, What
+from backends.errors import BackendError
+from backends.model import PowerAction, PowerState, Ref
+from widgets import format as fmt
+from widgets.commands import POWER_WORDS, power_reason
+from widgets.consoles.bar import Bar, toggle
+from widgets.consoles.keys import CHORDS, TERMINALS, Chord
+from widgets.consoles.scaling import Scale
+from widgets.consoles.screen import ScreenView
+from widgets.consoles.settings import Settings, Side, settings_from
+from widgets.consoles.stage import Stage
+from widgets.consoles.tools import Screenshots, Typing
+from widgets.icons import icon
+from widgets.parts import Elided, label, set_symbol
+
+if TYPE_CHECKING:
+    from widgets.consoles.terminal import TerminalView
+    from widgets.window import Window
+
+SYMBOLS = {
+    ConsoleKind.VNC: "monitor",
+    ConsoleKind.SERIAL: "square-terminal",
+    ConsoleKind.OUTPUT: "scroll-text",
+    ConsoleKind.SPICE: "external-link",
+    ConsoleKind.RDP: "external-link",
+}
+OUTSIDE = (ConsoleKind.SPICE, ConsoleKind.RDP)
+ROLES = {
+    SessionState.LIVE: ("live", "ok"),
+    SessionState.CONNECTING: ("connecting", "accent"),
+    SessionState.RETRYING: ("reconnecting", "warn"),
+    SessionState.GONE: ("off", "muted"),
+    SessionState.AUTH_NEEDED: ("password needed", "warn"),
+    SessionState.FAILED: ("failed", "bad"),
+    SessionState.CLOSED: ("closed", "muted"),
+}
+LIGHTS = ((4, "Caps"), (2, "Num"), (1, "Scroll"))
+START_FROM = {PowerState.SUSPENDED: PowerAction.RESTORE}
+
+
+def setting_of(uid: str) -> str:
+    """Where the store keeps the settings of a VM's consoles."""
+    return f"console:{uid}"
+
+
+def best(offers: Sequence[Console]) -> Console | None:
+    """What one click opens: the first that can be opened, else the first; one that opens here before one that
+    does not."""
+    order = sorted(offers, key=lambda one: (bool(one.hindrance), one.kind in OUTSIDE))
+    return order[0] if order else None
+
+
+class Panel(QWidget):
+    """A console. It is opened when it is first shown, and closed by `close_down`."""
+
+    wanted = Signal(str)
+    """What whoever holds the panel is to do: full, window, beside, close."""
+    changed = Signal()
+
+    def __init__(self, window: Window, uid: str, console: Console | None = None) -> None:
+        super().__init__(window)
+        self.window_, self.services, self.uid = window, window.services, uid
+        self.offers: Sequence[Console] = ()
+        self.console = console
+        self.session: ScreenSession | LineSession | None = None
+        self.settings = Settings()
+        self._begun = False
+        self.eager = False
+        """Whether it takes the keyboard as soon as there is something to type into: it was asked for just now."""
+        self._stop: Callable[[], None] = lambda: None
+        self.bar = Bar(self, self._menu)
+        self.stage = Stage(self)
+        self.stage.notice.provided.connect(self._provide)
+        self.side = Side(self)
+        self.side.hide()
+        self.side.chosen.connect(self.choose)
+        self.side.grabs.connect(self._set_grabs)
+        self.typing = Typing(self)
+        self.shots = Screenshots(self)
+        self._build()
+        self._show_status()
+
+    # What others ask of it
+
+    @property
+    def ref(self) -> Ref | None:
+        """Where the VM is now."""
+        return self.services.identity.ref_of(self.uid)
+
+    @property
+    def name(self) -> str:
+        vm = self.services.inventory.vm(self.ref) if self.ref is not None else None
+        return vm.name if vm is not None else self.uid
+
+    @property
+    def screen_view(self) -> ScreenView | None:
+        return self.stage.view if isinstance(self.stage.view, ScreenView) else None
+
+    @property
+    def screen_session(self) -> ScreenSession | None:
+        return self.session if isinstance(self.session, ScreenSession) else None
+
+    def take_keyboard(self) -> None:
+        if self.stage.view is not None and not self.stage.notice.asks:
+            self.stage.view.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def choose(self, settings: Settings) -> None:
+        """Show it so from now on, and remember that for the VM."""
+        self.settings = settings
+        self._apply()
+        self.window_.background.run(
+            self.services.store.set_setting(setting_of(self.uid), settings.plain()), "console settings"
+        )
+
+    def choose_console(self, console: Console) -> None:
+        """Show another console of the VM here, or open the external viewer."""
+        ref = self.ref
+        if console.kind in OUTSIDE and ref is not None:
+            self.window_.background.run(self.services.consoles.viewer(ref, console), f"viewer for {self.name}")
+            return
+        self.console, self.eager = console, True
+        self.window_.background.run(self._open(), f"console of {self.name}")
+
+    def show_held(self, *, window: bool, tiled: bool) -> None:
+        """What holds the panel: a window of its own, or a tab, with other tiles or without."""
+        words = "Back to its tab" if window else "Move to a window"
+        toggle(self._window, "panel-right" if window else "app-window", words)
+        self.bar.offer(self._beside, not window)
+        self.bar.offer(self._close, tiled)
+
+    def show_full(self, on: bool) -> None:
+        """On a full screen there is the picture and nothing else."""
+        for part in (self.bar, self.line):
+            part.setVisible(not on)
+        if on and self.side.isVisible():
+            self.toggle_side()
+
+    def refresh(self) -> None:
+        """The VM, its name or its place changed."""
+        self._show_status()
+
+    def close_down(self) -> None:
+        """Hang up. The panel may be deleted at once."""
+        session = self._let_go()
+        if session is not None:
+            self.window_.background.run(session.close(), f"hanging up {self.name}")
+
+    def _let_go(self) -> ScreenSession | LineSession | None:
+        """Show nothing any more; the session that was shown is to be closed."""
+        self._stop()
+        self._stop = lambda: None
+        self.typing.stop()
+        view = self.stage.view
+        if isinstance(view, ScreenView):
+            view.attach(None)
+        elif view is not None:
+            view.detach()  # type: ignore[attr-defined]
+        self.stage.show_view(None)
+        session, self.session = self.session, None
+        return session
+
+    # Opening
+
+    def showEvent(self, event: QShowEvent) -> None:
+        if not self._begun:
+            self._begun = True
+            self.window_.background.run(self._begin(), f"console of {self.name}")
+
+    async def _begin(self) -> None:
+        self.settings = settings_from(await self.services.store.setting(setting_of(self.uid)))
+        await self._ask_offers()
+        self.console = self.console or best(self.offers)
+        await self._open()
+
+    async def _ask_offers(self) -> None:
+        """What there is. While its site is away that is not known; a session waits for it."""
+        ref = self.ref
+        try:
+            self.offers = await self.services.consoles.offers(ref) if ref is not None else ()
+        except BackendError:
+            self.offers = ()
+
+    async def _open(self) -> None:
+        ref, console = self.ref, self.console
+        if (before := self._let_go()) is not None:
+            await before.close()
+        if ref is None:
+            return
+        if console is not None and console.kind in OUTSIDE:
+            self._show_status()
+            return
+        if console is None or console.kind == ConsoleKind.VNC:
+            view = ScreenView()
+            screen = self.services.consoles.screen(ref, console=console)
+            self.session = screen
+            self.stage.show_view(view)
+            view.attach(screen)
+            view.changed.connect(self._show_facts)
+            view.left.connect(self._leave)
+            view.full_screen_wanted.connect(lambda: self.wanted.emit("full"))
+            view.rang.connect(self._ring)
+        else:
+            self.session = self._open_line(ref, console)
+        self._apply()
+        self._stop = self.session.subscribe(self._on_event)
+        await self.session.open()
+        self._show_status()
+        if self.eager:
+            self.take_keyboard()
+
+    def _open_line(self, ref: Ref, console: Console) -> LineSession:
+        from widgets.consoles.terminal import TerminalView
+
+        line = self.services.consoles.line(ref, console)
+        view: TerminalView = TerminalView()
+        self.stage.show_view(view)
+        view.attach(line)
+        return line
+
+    # News
+
+    def _on_event(self, event: SessionEvent) -> None:
+        if event.what in (What.STATUS, What.RESIZED, What.NAME):
+            self._show_status()
+
+    def _ring(self) -> None:
+        if not self.isVisible():
+            self.window_.toasts.tell("info", f"{self.name} rings")
+
+    def _show_status(self) -> None:
+        session = self.session
+        if session is None:
+            outside = self.console is not None and self.console.kind in OUTSIDE
+            self.bar.say("external viewer" if outside else "connecting", "muted" if outside else "accent", self.name)
+        else:
+            self.bar.say(*ROLES[session.state], self.name)
+        self._show_which()
+        self._show_notice()
+        self._show_facts()
+        screen = isinstance(session, ScreenSession)
+        for made in (self._keys, self._type, self._shot, self._fit):
+            self.bar.offer(made, screen)
+        self.changed.emit()
+
+    def _show_which(self) -> None:
+        console = self.console
+        set_symbol(self.bar.which, SYMBOLS[console.kind] if console is not None else "monitor", "muted")
+        self.bar.which.setText(f" {console.label if console is not None else 'Screen'}")
+
+    def _show_notice(self) -> None:
+        notice, session = self.stage.notice, self.session
+        if session is None:
+            if self.console is not None and self.console.kind in OUTSIDE:
+                self._show_outside(self.console)
+            else:
+                notice.say("Connecting")
+            return
+        status = session.status
+        had_keyboard = notice.isAncestorOf(self.focusWidget()) if self.focusWidget() is not None else False
+        match status.state:
+            case SessionState.LIVE | SessionState.CLOSED:
+                notice.hide()
+                if had_keyboard:
+                    self.take_keyboard()
+            case SessionState.CONNECTING:
+                notice.say(f"Connecting to {self.name}", status.text)
+            case SessionState.RETRYING:
+                again = ("Try now", "refresh-cw", session.retry)
+                why = fmt.sentences(status.text, status.cure)
+                notice.say("Reconnecting", why, ("refresh-cw", "warn"), (again,))
+            case SessionState.GONE:
+                self._show_off(status.text, status.cure)
+            case SessionState.AUTH_NEEDED:
+                text = fmt.sentences(status.text, status.cure)
+                notice.ask(f"{self.name} asks for a password", text, user="user" in status.text.lower())
+            case SessionState.FAILED:
+                self._show_failed(status.text, status.cure)
+
+    def _show_off(self, text: str, cure: str) -> None:
+        ref = self.ref
+        vm = self.services.inventory.vm(ref) if ref is not None else None
+        action = START_FROM.get(vm.state, PowerAction.START) if vm is not None else PowerAction.START
+        start: tuple[tuple[str, str, Callable[[], object]], ...] = ()
+        if ref is not None and vm is not None and not power_reason(self.services, [ref], action):
+            words, symbol = POWER_WORDS[action]
+            start = ((words, symbol, lambda: self.window_.verbs.power([ref], action)),)
+        self.stage.notice.say(text, fmt.sentences(cure), ("power-off", "muted"), start)
+
+    def _show_failed(self, text: str, cure: str) -> None:
+        assert self.session is not None
+        actions: list[tuple[str, str, Callable[[], object]]] = [("Try again", "refresh-cw", self.session.retry)]
+        if isinstance(self.session, LineSession):
+            actions.append(("Take it over", "zap", self.session.take_over))
+        others = [one for one in self.offers if one != self.console and not one.hindrance]
+        if others:
+            words = f"Open {others[0].label}"
+            actions.append((words, SYMBOLS[others[0].kind], lambda: self.choose_console(others[0])))
+        self.stage.notice.say(text, fmt.sentences(cure), ("circle-x", "bad"), tuple(actions))
+
+    def _show_outside(self, console: Console) -> None:
+        words = console.kind.upper()
+        self.stage.notice.say(
+            f"The screen of {self.name} speaks {words}",
+            fmt.sentences(console.hindrance or f"{words} opens in an external viewer", console.cure),
+            ("external-link", "muted"),
+            () if console.hindrance else ((f"Open {words} viewer", "external-link", self._open_outside),),
+        )
+
+    def _open_outside(self) -> None:
+        if self.console is not None:
+            self.choose_console(self.console)
+
+    def _show_facts(self) -> None:
+        """The line below, and the facts in the side panel."""
+        view, session = self.screen_view, self.session
+        words: list[str] = []
+        if view is not None and not view.guest_size().isEmpty():
+            size = view.guest_size()
+            words += [f"{size.width()} × {size.height()}", f"{view.place.factor * 100:.0f} %"]
+            words += [name for bit, name in LIGHTS if view.lights & bit]
+        security = self.screen_session.security if self.screen_session is not None else ""
+        if security:
+            words.append(security if security != "none" else "not encrypted")
+        if session is not None and session.gap_ms is not None:
+            words.append(f"came back after {fmt.duration(session.gap_ms / 1000)}")
+        if session is not None and session.read_only:
+            words.append("read-only connection")
+        elif self.settings.view_only:
+            words.append("view only")
+        self._facts.setText("  ·  ".join(words))
+        self._hint.setVisible(view is not None and view.hasFocus() and view.takes_input)
+        if view is not None:
+            can = self.screen_session is not None and self.screen_session.can_resize
+            self.side.show_settings(self.settings, grabs=view.grabs, can_resize=can)
+        self.side.facts.show_rows([(word,) for word in words], "not connected")
+
+    # What people do with it
+
+    def _apply(self) -> None:
+        view = self.screen_view
+        if view is not None:
+            view.view_only = self.settings.view_only
+            view.clipboard.set_on(self.settings.clipboard)
+            if view.scale != self.settings.scale:
+                view.set_scale(self.settings.scale)
+            if self.settings.view_only:
+                view.let_go()
+        fitted = self.settings.scale != Scale.REAL
+        toggle(self._fit, "scaling", "Real size, 1:1" if fitted else "Fit the window", on=not fitted)
+        self._show_facts()
+
+    def _set_grabs(self, on: bool) -> None:
+        if self.screen_view is not None:
+            self.screen_view.set_grabs(on)
+
+    def _provide(self, user: str, password: str) -> None:
+        if self.session is not None:
+            self.session.provide(password, user)
+            self.stage.notice.say("Signing in")
+
+    def _leave(self) -> None:
+        """The keyboard goes to the buttons of this console."""
+        self.bar.which.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def toggle_side(self) -> None:
+        self.side.setVisible(not self.side.isVisible())
+        toggle(self._settings, "sliders-horizontal", "Settings of this console", on=self.side.isVisible())
+
+    def toggle_scale(self) -> None:
+        self.choose(replace(self.settings, scale=Scale.FIT if self.settings.scale == Scale.REAL else Scale.REAL))
+
+    def toggle_view_only(self) -> None:
+        self.choose(replace(self.settings, view_only=not self.settings.view_only))
+
+    def play(self, chord: Chord) -> None:
+        if self.screen_view is not None:
+            self.screen_view.play(chord)
+
+    # Inside
+
+    def _build(self) -> None:
+        bar = self.bar
+        self._keys = bar.add("keyboard", "Send keys", lambda: bar.popup(self.keys_menu(), self._keys))
+        self._full = bar.add("maximize", "Full screen (F11)", lambda: self.wanted.emit("full"))
+        self._settings = bar.add("sliders-horizontal", "Settings of this console", self.toggle_side)
+        self._shot = bar.add("camera", "Screenshot", lambda: bar.popup(self.shots.menu(), self._shot))
+        self._type = bar.add("clipboard-type", "Type the clipboard as keys", self.typing.type_clipboard)
+        self._window = bar.add("app-window", "Move to a window", lambda: self.wanted.emit("window"))
+        self._beside = bar.add("columns-2", "Another console beside it", lambda: self.wanted.emit("beside"))
+        self._fit = bar.add("scaling", "Real size, 1:1", self.toggle_scale)
+        self._close = bar.add("x", "Close this tile", lambda: self.wanted.emit("close"))
+        bar.offer(self._close, False)
+        bar.which.clicked.connect(self._popup_which)
+        line = QWidget(self)
+        line.setObjectName("consoleLine")
+        line.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        row = QHBoxLayout(line)
+        row.setContentsMargins(12, 0, 12, 0)
+        row.setSpacing(12)
+        self._facts = Elided("", "small", line)
+        self._hint = label("Ctrl+Alt frees the keyboard", "small", line)
+        row.addWidget(self._facts, 1)
+        row.addWidget(self._hint)
+        line.setFixedHeight(24)
+        middle = QHBoxLayout()
+        middle.setSpacing(0)
+        middle.addWidget(self.stage, 1)
+        middle.addWidget(self.side)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(bar)
+        column.addLayout(middle, 1)
+        column.addWidget(self.typing)
+        column.addWidget(line)
+        self.line = line
+
+    def _popup_which(self) -> None:
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        for console in self.offers:
+            action = QAction(icon(SYMBOLS[console.kind], "muted"), console.label, menu)
+            if console.kind in OUTSIDE:
+                action.setText(f"{console.label} (external viewer)")
+            action.setEnabled(not console.hindrance)
+            action.setToolTip(fmt.tip(fmt.sentences(console.hindrance, console.cure) or console.label))
+            action.triggered.connect(lambda _=False, console=console: self.choose_console(console))
+            menu.addAction(action)
+        if not self.offers:
+            menu.addAction("Its site does not say which consoles there are").setEnabled(False)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self.bar.which.mapToGlobal(QPoint(0, self.bar.which.height() + 2)))
+
+    def keys_menu(self) -> QMenu:
+        menu = QMenu("Send keys", self)
+        for chord in CHORDS:
+            menu.addAction(chord.name, lambda chord=chord: self.play(chord))
+        menu.addSeparator()
+        for chord in TERMINALS:
+            menu.addAction(chord.name, lambda chord=chord: self.play(chord))
+        menu.setEnabled(self.screen_view is not None and self.screen_view.takes_input)
+        return menu
+
+    def _menu(self) -> QMenu:
+        """All of it, also what has no room in the bar."""
+        menu = QMenu(self)
+        screen = self.screen_view is not None
+        if screen:
+            menu.addMenu(self.keys_menu())
+            menu.addMenu(self.shots.menu())
+            menu.addAction(icon("clipboard-type", "muted"), "Type the clipboard as keys", self.typing.type_clipboard)
+            _checked(menu, "View only", self.settings.view_only, self.toggle_view_only)
+            _checked(menu, "Real size, 1:1", self.settings.scale == Scale.REAL, self.toggle_scale)
+            menu.addSeparator()
+        for symbol, text, what in (
+            ("maximize", "Full screen", "full"),
+            ("app-window", "Move to a window, or back to its tab", "window"),
+            ("columns-2", "Another console beside it…", "beside"),
+        ):
+            menu.addAction(icon(symbol, "muted"), text, lambda what=what: self.wanted.emit(what))
+        _checked(menu, "Settings", self.side.isVisible(), self.toggle_side)
+        return menu
+
+
+def _checked(menu: QMenu, text: str, on: bool, run: Callable[[], None]) -> None:
+    action = menu.addAction(text)
+    action.setCheckable(True)
+    action.setChecked(on)
+    action.triggered.connect(lambda _: run())
