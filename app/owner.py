@@ -25,15 +25,18 @@ from typing import Any
 
 import backends.errors
 from app.paths import private_folder, write_private
-from backends.errors import BackendError, Invalid, Unreachable
+from backends.errors import BackendError, Conflict, Invalid, Unreachable
 
 log = logging.getLogger(__name__)
 
 LINE = 2**20
 """No request and no answer is longer, in bytes."""
 CLIENTS = 64
-REQUEST_S = 10.0
-"""A client that has not asked by then is dropped."""
+"""So many are answered at a time."""
+SILENT = 16
+"""So many may be connected without having asked; who comes then takes the place of the oldest of them."""
+REQUEST_S = 2.0
+"""A client that has not asked by then is dropped: it asks with its first packet."""
 DRAIN_S = 30.0
 """A client that does not take its answers for so long is dropped."""
 START_S = 10.0
@@ -56,6 +59,8 @@ class Owner:
         self._lock: int | None = lock
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], None] = {}
+        """Those of them that have not asked yet, the oldest first."""
         self._token = ""
         self._handler: Handler | None = None
 
@@ -122,10 +127,12 @@ class Owner:
     async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._clients) >= CLIENTS:
-            writer.close()
-            return
         self._clients.add(task)
+        self._silent[task] = None
+        if len(self._silent) > SILENT:
+            oldest = next(iter(self._silent))
+            del self._silent[oldest]
+            oldest.cancel()
         try:
             await self._answer(reader, writer)
         except (OSError, TimeoutError):
@@ -134,11 +141,17 @@ class Owner:
             log.debug("an answer was cancelled")
         finally:
             self._clients.discard(task)
+            self._silent.pop(task, None)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         try:
             request = await self._request(reader)
+            self._silent.pop(task, None)
+            if len(self._clients) - len(self._silent) > CLIENTS:
+                raise Conflict("The running Causeway is answering too many others", cure="Ask again in a moment")
         except BackendError as error:
             await _send(writer, {"error": _packed(error)})
             return
@@ -150,8 +163,8 @@ class Owner:
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (answering, leaving):
-                task.cancel()
+            for part in (answering, leaving):
+                part.cancel()
             await asyncio.gather(answering, leaving, return_exceptions=True)
 
     async def _request(self, reader: asyncio.StreamReader) -> dict[str, Any] | None:

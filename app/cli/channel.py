@@ -77,7 +77,7 @@ async def run(
         try:
             return await _follow(ask(home, request), on_row, lambda task: _cancel(home, task))
         except NoOwner:
-            owner = Owner.acquire(home)
+            owner = await asyncio.to_thread(Owner.acquire, home)
         if owner is not None:
             break
         if asyncio.get_running_loop().time() > deadline:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from app.cli import shapes
 from app.cli.refs import Usage, find, find_target, find_vm
+from app.cli.requests import arguments
 from app.cli.rows import Row, failure, parts, result, warning
 from app.cli.waiting import all_of, detailed, followed, recovered, settled
 from app.connections import Connection, ConnectionState
@@ -45,16 +46,17 @@ POWER = {
 async def serve(services: Services, request: Row) -> AsyncGenerator[Row, None]:
     """Run the verb that a request names. Never raises but when it is cancelled: errors are its last dict."""
     try:
-        verb = VERBS.get(str(request.get("verb")))
+        name, args = arguments(request)
+        verb = VERBS.get(name)
         if verb is None:
-            raise Usage(f"there is no verb {request.get('verb')!r}")
-        async for row in verb(services, dict(request.get("args") or {})):
+            raise Usage(f"there is no verb {name!r}")
+        async for row in verb(services, args):
             for part in parts(row):
                 yield part
     except BackendError as error:
         yield failure(error)
     except Exception as error:
-        log.exception("%s", request.get("verb"))
+        log.exception("%s", name)
         yield {"type": "error", "exit": 1, "message": f"{type(error).__name__}: {error}", "cure": "", "candidates": []}
 
 

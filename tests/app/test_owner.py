@@ -201,11 +201,48 @@ async def test_garbage_is_refused_and_does_no_harm(owner: Owner, tmp_path: Path,
     assert await asked(tmp_path, {}) == [{"n": 0, "text": ""}]
 
 
-async def test_half_open_clients_are_bounded(owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_half_open_clients_end(owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owning, "REQUEST_S", 1.0)
-    silent = await asyncio.gather(*(raw(tmp_path, b"") for _ in range(owning.CLIENTS + 20)))
+    silent = await asyncio.gather(*(raw(tmp_path, b"") for _ in range(owning.SILENT)))
     assert set(silent) == {b""}
     assert await asked(tmp_path, {}) == [{"n": 0, "text": ""}]
+
+
+async def test_half_open_clients_keep_nobody_out(owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owning, "REQUEST_S", 600.0)
+    silent = [asyncio.create_task(raw(tmp_path, b"half a line")) for _ in range(owning.CLIENTS + 20)]
+    while sum(task.done() for task in silent) < len(silent) - owning.SILENT:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert await asked(tmp_path, {}) == [{"n": 0, "text": ""}]
+    assert sum(not task.done() for task in silent) >= owning.SILENT - 1
+    for task in silent:
+        task.cancel()
+    await asyncio.gather(*silent, return_exceptions=True)
+
+
+async def test_who_comes_while_too_many_are_answered_is_told_so(tmp_path: Path) -> None:
+    async def endless(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {}
+        await asyncio.sleep(600)
+
+    made = Owner.acquire(tmp_path)
+    assert made is not None
+    await made.serve(endless)
+    answers = [ask(tmp_path, {}) for _ in range(owning.CLIENTS)]
+    for one in answers:
+        await anext(one)
+    with pytest.raises(Conflict, match="too many"):
+        await asked(tmp_path, {})
+    await answers[0].aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(Conflict):
+                last = ask(tmp_path, {})
+                assert await anext(last) == {}
+                break
+    for one in (*answers[1:], last):
+        await one.aclose()  # type: ignore[attr-defined]
+    await made.close()
 
 
 async def test_too_long_a_request_never_leaves(owner: Owner, tmp_path: Path) -> None:
