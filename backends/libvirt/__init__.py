@@ -8,12 +8,14 @@ from contextlib import suppress
 from typing import ClassVar
 
 from backends import driver as contract
+from backends.consoles import Console, Door
 from backends.disks import DiskSink, DiskSource
 from backends.driver import Capability, Option, Settings
 from backends.errors import BackendError, Invalid, Unreachable
 from backends.libvirt import actions, create, disks, exports, facts, live, picture, translate
 from backends.libvirt.check import finding
 from backends.libvirt.client import LONG, Client
+from backends.libvirt.consoles import Doors
 from backends.libvirt.probe import Verdicts
 from backends.libvirt.reach import Reach
 from backends.libvirt.session import HostSession
@@ -61,7 +63,7 @@ ALWAYS = frozenset(
         Capability.STORAGE,
     }
 )
-REAL = frozenset({Capability.MOVE_LIVE, Capability.EXPORT, Capability.IMPORT})
+REAL = frozenset({Capability.CONSOLE, Capability.SERIAL, Capability.MOVE_LIVE, Capability.EXPORT, Capability.IMPORT})
 """What libvirt's test driver does not have."""
 
 
@@ -105,6 +107,7 @@ class Driver:
         self._settings = settings
         self._reach: Reach | None = None
         self._session: HostSession | None = None
+        self._doors: Doors | None = None
         self._readings: dict[str, Reading] = {}
         self.probes = Verdicts()
 
@@ -121,6 +124,17 @@ class Driver:
     @property
     def client(self) -> Client:
         return self.session.client
+
+    @property
+    def doors(self) -> Doors:
+        if self._doors is None:
+            raise Unreachable(f"{self.name} is not connected")
+        return self._doors
+
+    @property
+    def hostname(self) -> str:
+        """The host's own name."""
+        return self.session.host.hostname if self.session.host else ""
 
     def implemented(self) -> frozenset[Capability]:
         return ALWAYS | REAL
@@ -156,6 +170,7 @@ class Driver:
             await reach.close()
             raise
         self._reach, self._session = reach, session
+        self._doors = Doors(self, reach.address, reach.ssh, self._settings["pkipath"])
 
     def scopes(self) -> Sequence[Scope]:
         return tuple(Scope(frozenset({kind})) for kind in (Kind.HOST, Kind.VM, Kind.NETWORK, Kind.POOL, Kind.VOLUME))
@@ -172,6 +187,9 @@ class Driver:
     async def close(self) -> None:
         session, self._session = self._session, None
         reach, self._reach = self._reach, None
+        doors, self._doors = self._doors, None
+        if doors is not None:
+            doors.hang_up()
         if session is not None:
             await session.end()
             await session.client.close()
@@ -222,6 +240,14 @@ class Driver:
             new = self._readings[uuid] = translate.reading(record, at, wall)
             samples[session.ref(uuid)] = translate.sample(new, old.get(uuid))
         return samples
+
+    async def consoles(self, vm: Ref) -> Sequence[Console]:
+        _vm(vm)
+        return await self.doors.offers(vm)
+
+    async def open_console(self, console: Console, *, force: bool = False) -> Door:
+        _vm(console.vm)
+        return await self.doors.open(console, force)
 
     async def describe(self, ref: Ref) -> str:
         uuid = _vm(ref)
@@ -285,8 +311,7 @@ class Driver:
     async def migration_address(self) -> str:
         """Where other hosts reach this one: the setting, else the URI's host, else its own name."""
         where = address(self._settings)
-        assert self.session.host is not None
-        return self._settings["migration_host"] or where.host or self.session.host.hostname
+        return self._settings["migration_host"] or where.host or self.hostname
 
     async def locate(self, uuid: str) -> Ref | None:
         found = await self.client.call(lambda conn: picture.one_quick(conn, uuid))
@@ -378,6 +403,8 @@ class Driver:
                 return ()
 
     def _lost(self, reason: str) -> None:
+        if self._doors is not None:
+            self._doors.hang_up()
         if self._session is not None:
             self._session.lost(reason)
 

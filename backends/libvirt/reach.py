@@ -23,37 +23,38 @@ class Reach:
 
     def __init__(self, settings: Settings) -> None:
         self.address = address(settings)
-        self._ssh: SshConnection | None = None
+        self.ssh: SshConnection | None = None
+        """The one SSH connection for control and consoles; None where the way is another."""
         if self.address.transport == "ssh" and settings["transport"] != "ssh":
-            self._ssh = SshConnection(ssh_host(self.address, settings))
+            self.ssh = SshConnection(ssh_host(self.address, settings))
 
     async def open(self) -> str:
         """The URI to open. Raises what SshConnection raises."""
-        if self._ssh is None:
+        if self.ssh is None:
             return self.address.text()
-        await self._ssh.open()
+        await self.ssh.open()
         if self.address.path == "/session" and not self.address.param("socket"):
-            user = (await self._ssh.run("id -u")).strip()
+            user = (await self.ssh.run("id -u")).strip()
             candidates = tuple(f"/run/user/{user}/libvirt/{name}" for name in SESSION)
         else:
             candidates = self._candidates()
-        return self.address.through(await self._ssh.forward(candidates))
+        return self.address.through(await self.ssh.forward(candidates))
 
     def open_blocking(self) -> str:
         """The same for the mover, which has no loop; system daemons only."""
-        if self._ssh is None:
+        if self.ssh is None:
             return self.address.text()
-        return self.address.through(self._ssh.open_blocking(self._candidates()))
+        return self.address.through(self.ssh.open_blocking(self._candidates()))
 
     async def close(self) -> None:
-        if self._ssh is not None:
+        if self.ssh is not None:
             with suppress(BackendError, OSError):
-                await self._ssh.close()
+                await self.ssh.close()
 
     def close_blocking(self) -> None:
-        if self._ssh is not None:
+        if self.ssh is not None:
             with suppress(BackendError, OSError, TimeoutError):
-                self._ssh.close_blocking()
+                self.ssh.close_blocking()
 
     def _candidates(self) -> tuple[str, ...]:
         return (self.address.param("socket"),) if self.address.param("socket") else SYSTEM
