@@ -122,6 +122,8 @@ def _ready(path: Path, findings: list[Finding]) -> None:
         verdict = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise _Damaged(str(verdict))
+        if not version and any(_copies(path).glob(f"{path.stem}-*.db")):
+            raise _Damaged("it is empty, and there are copies of it")
         if version < migrations.NEWEST:
             if version:
                 _whole_copy(conn, path, version)

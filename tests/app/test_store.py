@@ -327,6 +327,32 @@ async def test_a_broken_database_is_named_moved_aside_and_loses_no_connection(tm
     await again.close()
 
 
+@pytest.mark.parametrize("damage", ["empty", "missing", "zeros"])
+async def test_an_empty_database_beside_a_copy_of_it_is_never_taken_for_a_new_one(tmp_path: Path, damage: str) -> None:
+    path = await filled(tmp_path)
+    size = path.stat().st_size
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(bytes(size if damage == "zeros" else 0))
+    store = await Store.open(tmp_path)
+    (finding,) = store.findings
+    assert (finding.level, finding.code) == (Level.RED, "store-broken")
+    assert "connections: 2 from copy causeway-" in finding.message
+    assert [row["name"] for row in await store.connections()] == ["kvm-a", "cloud"]
+    await store.close()
+    again = await Store.open(tmp_path)
+    assert again.findings == ()
+    await again.close()
+
+
+async def test_a_folder_without_copies_is_new(tmp_path: Path) -> None:
+    (tmp_path / "causeway.db").touch()
+    store = await Store.open(tmp_path)
+    assert store.findings == ()
+    assert await store.connections() == []
+    await store.close()
+
+
 async def test_an_old_journal_is_never_taken_for_the_present_one(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
     await store.journal_append("m1", {"step": "copy"})
