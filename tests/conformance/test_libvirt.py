@@ -6,7 +6,6 @@ from backends.driver import Capability, Settings
 from backends.libvirt import Driver
 from tests.conformance.suite import Conformance
 
-
 C = Capability
 
 
