@@ -5,14 +5,16 @@ Source: the NBD protocol document, https://github.com/NetworkBlockDevice/nbd/blo
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from backends.disks import Extent, Handle
@@ -36,6 +38,10 @@ STEP = 1 << 30
 MOST_WORDS = 16 << 20
 """No answer of a server is longer in bytes, beside the data that was asked for."""
 MOST_REPLIES = 1000
+SILENCE_S = 120.0
+"""A server that owes answers may say nothing for so long."""
+FLUSH_S = 900.0
+"""The same while it writes its caches to a slow disk."""
 ERRNO: dict[int, type[BackendError]] = {1: Denied, 22: Invalid, 28: QuotaExceeded, 108: Unreachable}
 
 
@@ -45,24 +51,51 @@ class _Pending:
 
     offset: int
     data: bytearray
+    patience: float
+    sent: float = field(default_factory=time.monotonic)
     extents: list[tuple[int, int]] = field(default_factory=list)
     error: BackendError | None = None
     done: threading.Event = field(default_factory=threading.Event)
+
+
+class _Wire(io.RawIOBase):
+    """What comes in on a socket. A time-out of the socket is only passed on where `overdue` says so."""
+
+    def __init__(self, sock: socket.socket, overdue: Callable[[], bool]) -> None:
+        self._socket = sock
+        self._overdue = overdue
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            try:
+                return self._socket.recv_into(buffer)
+            except TimeoutError:
+                if self._overdue():
+                    raise
 
 
 class NbdConnection:
     """One export of an NBD server, `nbd://host:port/export` or `nbd+unix:///export?socket=PATH`.
 
     Safe from several threads: requests are sent as they come, one thread of ours takes the replies in.
-    Raises NotFound for an unknown export, Unreachable where the server does not answer or goes away.
+    Raises NotFound for an unknown export, Unreachable where the server does not answer or goes away: within `timeout`
+    seconds at the start, and later when it has been silent for `silence` seconds while it owed answers.
     """
 
-    def __init__(self, uri: str, *, tls: ssl.SSLContext | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self, uri: str, *, tls: ssl.SSLContext | None = None, timeout: float = 30.0, silence: float = SILENCE_S
+    ) -> None:
         self.uri = uri
         self._send = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._last = 0
         self._broken: BackendError | None = None
+        self._silence = silence
+        self._heard = 0.0
+        self._agreed = False
         self.size = 0
         self.flags = 0
         self._status = False
@@ -70,10 +103,11 @@ class NbdConnection:
             self._socket, export, host = _dial(uri, timeout)
         except OSError as error:
             raise Unreachable(f"the NBD server does not answer: {error}") from None
-        self._file: BinaryIO = self._socket.makefile("rb")
+        self._file = self._listen()
         try:
             self._negotiate(export, host, tls)
-            self._socket.settimeout(None)
+            self._socket.settimeout(silence)
+            self._agreed = True
         except BaseException as error:
             self._file.close()
             self._socket.close()
@@ -134,6 +168,16 @@ class NbdConnection:
             self._file.close()
             self._socket.close()
 
+    def _listen(self) -> io.BufferedReader:
+        return io.BufferedReader(_Wire(self._socket, self._overdue))
+
+    def _overdue(self) -> bool:
+        """Whether the server owes an answer and has been silent for too long."""
+        if not self._agreed:
+            return True
+        now = time.monotonic()
+        return any(now - max(item.sent, self._heard) >= item.patience for item in list(self._pending.values()))
+
     def _negotiate(self, export: str, host: str, tls: ssl.SSLContext | None) -> None:
         if self._take(16) != MAGIC:
             raise Invalid("this is no NBD server of today")
@@ -143,7 +187,7 @@ class NbdConnection:
             if self._option(OPT_STARTTLS)[0][0] != ACK:
                 raise Denied("the NBD server has no TLS")
             self._socket = tls.wrap_socket(self._socket, server_hostname=host)
-            self._file = self._socket.makefile("rb")
+            self._file = self._listen()
         if self._option(OPT_STRUCTURED)[0][0] == ACK:
             name, query = export.encode(), BASE.encode()
             body = struct.pack(">I", len(name)) + name + struct.pack(">II", 1, len(query)) + query
@@ -167,7 +211,8 @@ class NbdConnection:
                 return replies
 
     def _request(self, command: int, offset: int, length: int, *, payload: bytes = b"", answer: int = 0) -> _Pending:
-        pending = _Pending(offset, bytearray(answer))
+        patience = max(FLUSH_S, self._silence) if command == FLUSH else self._silence
+        pending = _Pending(offset, bytearray(answer), patience)
         with self._send:
             if self._broken is not None:
                 raise self._broken
@@ -178,6 +223,9 @@ class NbdConnection:
                 if payload:
                     self._socket.sendall(payload)
             except OSError as error:
+                # Half a request may be out: nothing that comes after it would be understood.
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
                 raise Unreachable(f"the NBD server went away: {error}") from None
         pending.done.wait()
         if pending.error is not None:
@@ -191,7 +239,8 @@ class NbdConnection:
         except Exception as error:
             # Whatever the server sent: whoever waits for an answer must not wait for ever.
             known = isinstance(error, OSError | EOFError | ValueError)
-            broken = Unreachable(f"the NBD server went away: {error if known else 'it speaks nonsense'}")
+            reason = "it does not answer any more" if isinstance(error, TimeoutError) else str(error)
+            broken = Unreachable(f"the NBD server went away: {reason if known else 'it speaks nonsense'}")
             with self._send:
                 self._broken = broken
                 left, self._pending = list(self._pending.values()), {}
@@ -201,6 +250,7 @@ class NbdConnection:
 
     def _reply(self) -> None:
         (magic,) = struct.unpack(">I", self._take(4))
+        self._heard = time.monotonic()
         if magic == SIMPLE:
             errno, handle = struct.unpack(">IQ", self._take(12))
             pending = self._pending[handle]

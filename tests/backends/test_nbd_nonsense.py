@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.errors import BackendError
+from backends.errors import BackendError, Unreachable
 from backends.nbd import NbdConnection, unix_uri
 
 HELLO = b"NBDMAGICIHAVEOPT\0\1"
@@ -128,5 +128,51 @@ def test_an_extent_of_no_bytes_is_an_error(tmp_path: Path) -> None:
         try:
             with pytest.raises(BackendError, match="no bytes"):
                 list(connection.extents())
+        finally:
+            connection.close()
+
+
+def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
+    with server(tmp_path, agree) as uri:
+        connection = NbdConnection(uri, silence=0.2)
+        try:
+            with pytest.raises(Unreachable, match="does not answer any more"):
+                connection.read(0, 512)
+            with pytest.raises(Unreachable):
+                connection.read(0, 512)
+        finally:
+            connection.close()
+
+
+def test_a_server_that_takes_nothing_in_is_given_up(tmp_path: Path) -> None:
+    hold = threading.Event()
+
+    def talk(peer: socket.socket) -> None:
+        agree(peer)
+        hold.wait(30)
+
+    with server(tmp_path, talk) as uri:
+        connection = NbdConnection(uri, silence=0.2)
+        try:
+            with pytest.raises(Unreachable):
+                connection.write(0, bytes(1 << 20))
+        finally:
+            hold.set()
+            connection.close()
+
+
+def test_a_server_that_has_nothing_to_answer_may_be_silent(tmp_path: Path) -> None:
+    def talk(peer: socket.socket) -> None:
+        agree(peer)
+        for handle in (1, 2):
+            peer.recv(28, socket.MSG_WAITALL)
+            peer.sendall(chunk(1, struct.pack(">Q", 0) + bytes(512), handle=handle))
+
+    with server(tmp_path, talk) as uri:
+        connection = NbdConnection(uri, silence=0.2)
+        try:
+            assert connection.read(0, 512) == bytes(512)
+            threading.Event().wait(0.7)
+            assert connection.read(0, 512) == bytes(512)
         finally:
             connection.close()
