@@ -18,7 +18,7 @@ from app.inventory import Inventory
 from app.recorder import Recorder, interrupted
 from app.search import Search
 from app.tasks import Task, Tasks, TaskState
-from backends.model import Level, now
+from backends.model import Level, Ref, now
 
 if TYPE_CHECKING:
     from app.audit import Audit
@@ -67,6 +67,8 @@ class Services:
         self._recovery: asyncio.Task[None] | None = None
         self.on_front: Callable[[], None] | None = None
         """What brings the window to the front; the window sets it."""
+        self.on_console: Callable[[Ref], None] | None = None
+        """What opens a VM's console in the window, or shows the one that is open; the window sets it."""
         self.on_picture: Callable[[Path], None] | None = None
         """What writes a picture of the window (raises Invalid where it cannot); the window sets it."""
 

@@ -93,11 +93,19 @@ def root(
         raise typer.Exit(start_window(folder, screenshot, demo, vault_key_file))
 
 
-def ask(context: typer.Context, verb: str, args: Row, *, as_json: bool = False, show: Show | None = None) -> None:
+def ask(
+    context: typer.Context,
+    verb: str,
+    args: Row,
+    *,
+    as_json: bool = False,
+    show: Show | None = None,
+    printer: Printer | None = None,
+) -> None:
     """Run a verb and end with its exit code."""
     from app.cli.channel import run
 
-    printer = Printer(as_json, show)
+    printer = printer or Printer(as_json, show)
     request = {"verb": verb, "args": args}
     try:
         work = run(context.obj["home"], request, printer, vault_key_file=context.obj["key"], prompt=_passphrase())
@@ -261,6 +269,29 @@ def retry(context: typer.Context, task: str, as_json: Json = False) -> None:
 def undo(context: typer.Context, task: str, as_json: Json = False) -> None:
     """Take a task back, where that is possible."""
     ask(context, "undo", {"task": task}, as_json=as_json)
+
+
+@app.command()
+def console(
+    context: typer.Context,
+    ref: AnRef,
+    serial: Annotated[bool, typer.Option("--serial", help="The serial line, in this terminal. Ctrl+] leaves.")] = False,
+    screenshot: Annotated[Path | None, typer.Option(metavar="FILE", help="The screen, as a PNG file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Take the line from whoever holds it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a VM's console in the window; its serial line here; or write a picture of its screen."""
+    if serial and screenshot is not None:
+        raise typer.BadParameter("choose one of --serial and --screenshot", param_hint="--serial")
+    if serial:
+        from app.cli.attach import LinePrinter
+
+        ask(context, "console-line", {"ref": ref, "force": force}, printer=LinePrinter(as_json))
+    elif screenshot is not None:
+        args = {"ref": ref, "path": str(screenshot.absolute())}
+        ask(context, "console-screenshot", args, as_json=as_json)
+    else:
+        ask(context, "console", {"ref": ref}, as_json=as_json)
 
 
 @app.command()

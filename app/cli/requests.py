@@ -65,6 +65,8 @@ NEEDS: dict[str, dict[str, Check]] = {
     **each("retry undo cancel", task=text),
     **each("playground-add playground-drop", seeds=seeds),
     **each("picture", path=text),
+    **each("console console-line", ref=text),
+    **each("console-screenshot", ref=text, path=text),
 }
 """What a verb must be given."""
 MAY: dict[str, dict[str, Check]] = {
@@ -73,6 +75,7 @@ MAY: dict[str, dict[str, Check]] = {
     **each("ls", query=text, offline=flag),
     **each("show", offline=flag),
     **each("delete", disks=flag),
+    **each("console-line", force=flag),
     **each("plan move", mode=mode, copy=flag, map=texts, storage=text, flavor=text, name=text, live=live),
 }
 """What else it takes."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli import shapes
+from app.cli import console, shapes
 from app.cli.refs import Usage, find, find_target, find_vm
 from app.cli.requests import arguments
 from app.cli.rows import Row, failure, parts, result, warning
@@ -304,6 +304,7 @@ VERBS: dict[str, Verb] = {
     "playground-drop": playground_drop,
     "raise": show_window,
     "picture": picture,
+    **console.VERBS,
 }
 
 

@@ -15,6 +15,7 @@ from backends.model import Ref
 
 if TYPE_CHECKING:
     from app.consoles.line import LineSession
+    from app.consoles.relay import Relay
     from app.consoles.session import ScreenSession
     from app.inventory import Delta
     from app.services import Services
@@ -58,6 +59,12 @@ class Consoles:
         from app.consoles.line import LineSession
 
         return self._kept(LineSession(self._services, self._loop, self._services.identity.uid_of(ref), console))
+
+    def relay(self, session: LineSession) -> Relay:
+        """A socket that carries a line to another process of this user."""
+        from app.consoles.relay import Relay
+
+        return Relay(session, self._loop)
 
     async def viewer(self, ref: Ref, console: Console) -> None:
         """Open a SPICE or RDP console in the external viewer. Unsupported (with the package's name) without one."""

@@ -39,6 +39,8 @@ class LineSession(Session):
         self._attached: asyncio.Event | None = None
         self._wire: _Wire | None = None
         self._size = (80, 24)
+        self.kept = ""
+        """What the platform kept of the output, where that is all there is."""
 
     @property
     def interactive(self) -> bool:
@@ -141,6 +143,7 @@ class LineSession(Session):
         """Show kept output, and again whenever it is asked for, until the VM is another."""
         facts = self._facts()
         while True:
+            self.kept = door.text
             text = door.text.replace("\r\n", "\n").replace("\n", "\r\n").encode()
             pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
             self._came(time.perf_counter())

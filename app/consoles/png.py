@@ -33,5 +33,11 @@ def encode(frame: Framebuffer) -> bytes:
     return SIGNATURE + b"".join(_chunk(name, data) for name, data in chunks)
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG in pixels, from its header."""
+    width, height = struct.unpack_from(">II", data, len(SIGNATURE) + 8)
+    return width, height
+
+
 def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
