@@ -34,7 +34,8 @@ class View:
     """A picture of some rows. Rows are numbered from the first that ever was.
 
     first: the oldest row that is kept. top: the screen's first row. start: the first of `rows`. styles: by number.
-    cursor: its row and column, None while hidden. epoch: rises when rows got other numbers.
+    cursor: its row and column, None while hidden. on_alternate: a full-screen program's.
+    epoch: rises when rows got other numbers.
     """
 
     first: int
@@ -47,6 +48,7 @@ class View:
     height: int
     cursor: Place | None
     cursor_shape: int
+    on_alternate: bool
     modes: frozenset[int]
     title: str
     bells: int
@@ -143,6 +145,11 @@ class Terminal:
         return self._screen.title
 
     @property
+    def first(self) -> int:
+        """The oldest row that is kept."""
+        return self._screen.history.first
+
+    @property
     def size(self) -> tuple[int, int]:
         return self._screen.cols, self._screen.rows
 
@@ -166,6 +173,7 @@ class Terminal:
                 height=height,
                 cursor=(top + grid.y, min(grid.x, screen.cols - 1)) if shown else None,
                 cursor_shape=screen.cursor_shape,
+                on_alternate=grid is screen.alternate,
                 modes=frozenset(screen.modes),
                 title=screen.title,
                 bells=screen.bells,
