@@ -84,11 +84,17 @@ class ScreenSession(Session):
         """Ask the guest for another size of its screen, in pixels."""
         self._input(lambda client: client.resize(width, height))
 
-    def refresh(self) -> None:
-        """Ask for the whole picture anew."""
+    @property
+    def takes_scancodes(self) -> bool:
+        """Whether the server knows keys by their place; else by their meaning, and any character can be typed."""
+        client = self.client
+        return client is not None and client.takes_scancodes
+
+    def refresh(self, *, incremental: bool = False) -> None:
+        """Ask for the whole picture anew, or once for what has changed: also while it is paused."""
         client = self.client
         if client is not None:
-            self._console_loop.call(lambda: client.refresh(incremental=False))
+            self._console_loop.call(lambda: client.refresh(incremental=incremental))
 
     def pause(self, paused: bool) -> None:
         """A paused screen asks for no updates: for what is not visible. Holds over reconnections."""

@@ -68,8 +68,9 @@ class Typing(QWidget):
         elif view is None or not view.takes_input:
             tell("info", "Nothing can be typed into this console now")
         else:
-            layout = LAYOUTS[self._panel.settings.layout]
-            self._planned, cannot = plan(text, layout)
+            session, layout = self._panel.screen_session, LAYOUTS[self._panel.settings.layout]
+            by_place = session is not None and session.takes_scancodes
+            self._planned, cannot = plan(text, layout if by_place else None)
             if cannot:
                 named = " ".join(cannot[:NAMED]) + (" …" if len(cannot) > NAMED else "")
                 self.words.setText(f"No key on the guest's keyboard ({layout.name}) makes: {named}")

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from widgets.consoles.layouts import Chord, Layout
+from app.consoles.rfb.keysyms import keysym
+from widgets.consoles.keys import Key
+from widgets.consoles.layouts import CONTROLS, Chord, Layout
 
 if TYPE_CHECKING:
     from app.consoles import ScreenSession
@@ -17,16 +19,25 @@ MOST = 20_000
 """Characters: nobody means to type more."""
 
 
-def plan(text: str, layout: Layout) -> tuple[list[tuple[Chord, ...]], list[str]]:
-    """The chords of each character, and the characters that the layout cannot make, each once."""
+def plan(text: str, layout: Layout | None) -> tuple[list[tuple[Chord, ...]], list[str]]:
+    """The chords of each character, and the characters that the layout cannot make, each once.
+
+    Without a layout keys go by their meaning: then there is one for every character but control characters.
+    """
     typed, cannot = [], []
     for char in text.replace("\r\n", "\n"):
-        chords = layout.typed(char)
+        chords = layout.typed(char) if layout is not None else by_meaning(char)
         if chords:
             typed.append(chords)
         elif char not in cannot:
             cannot.append(char)
     return typed, cannot
+
+
+def by_meaning(char: str) -> tuple[Chord, ...]:
+    """A character as one key, for servers that know no places of keys."""
+    symbol = CONTROLS.get(char) or keysym(char)
+    return () if symbol < 0x20 or 0x01000000 <= symbol < 0x01000020 else ((Key(symbol),),)
 
 
 async def type_out(

@@ -78,6 +78,11 @@ class RfbClient:
         return self._agreed.checked
 
     @property
+    def takes_scancodes(self) -> bool:
+        """Whether the server asks which key it is; else it goes by what the key means (the keysym)."""
+        return self._server.qemu_keys
+
+    @property
     def received(self) -> int:
         """Bytes from the server so far."""
         return self._wire.received
