@@ -160,6 +160,10 @@ def _vm(window: Window) -> list[Command]:
             id="vm.console", text="Console", icon="square-terminal", menu="vm", shortcut="Ctrl+O",
             why_not=has_console, run=lambda: verbs.console(selected()),
         ),
+        Command(
+            id="vm.wall", text="Wall of these screens", icon="layout-grid", menu="vm",
+            why_not=need(), run=lambda: verbs.wall(selected()),
+        ),
         *(power(action) for action in PowerAction),
         Command(
             id="vm.move", text="Move…", icon="arrow-right-left", menu="vm", part=2, shortcut="Ctrl+M",
@@ -216,6 +220,10 @@ def _site(window: Window) -> list[Command]:
             run=lambda: window.open_ref(Ref(name(), Kind.CONNECTION, name())),
         ),
         Command(
+            id="site.wall", text="Wall of its screens", icon="layout-grid", menu="site", why_not=need,
+            run=lambda: verbs.wall(window.selection()),
+        ),
+        Command(
             id="site.reconnect", text="Reconnect site", icon="plug-zap", menu="site", part=1, shortcut="Ctrl+R",
             why_not=need, run=lambda: services.connections.retry(name()),
         ),
@@ -256,6 +264,10 @@ def _view(window: Window) -> list[Command]:
         Command(
             id="view.overview", text="Show overview", icon="layout-dashboard", shortcut="Alt+Home",
             run=window.show_overview,
+        ),
+        Command(
+            id="view.wall", text="Wall of screens: what is searched for, or all", icon="layout-grid",
+            shortcut="Ctrl+Shift+W", run=lambda: window.verbs.wall(()),
         ),
         Command(
             id="view.tasks", text="Show tasks", icon="list-checks", shortcut="Alt+1",

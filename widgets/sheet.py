@@ -78,6 +78,7 @@ def sheet(t: Tokens) -> str:
 #consoleLine {{ border-top: 1px solid {t.line}; }}
 #stage {{ background: {t.background}; border: 1px solid {t.background}; }}
 #stage[lit="true"] {{ border-color: {t.accent}; }}
+#wall {{ background: {t.background}; }}
 #stage QScrollArea, #stage QScrollArea > QWidget {{ background: {t.background}; }}
 #topStrip {{ background: {t.pane}; border: 1px solid {t.line}; border-top: none; border-bottom-left-radius: 9px;
     border-bottom-right-radius: 9px; }}

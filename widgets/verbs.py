@@ -152,6 +152,10 @@ class Verbs:
         else:
             self._window.consoles.open_beside_each_other(able_refs)
 
+    def wall(self, refs: Sequence[Ref]) -> None:
+        """Thumbnails of the chosen screens, or of what the search finds."""
+        self._window.consoles.wall(refs)
+
     def connect(self) -> None:
         self._window.show_connect()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
@@ -10,13 +10,14 @@ from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import QMenu
 
 from app.consoles import Console
-from backends.model import Kind, Ref, Vm
+from backends.model import Kind, PowerState, Ref, Vm
 from widgets.consoles.page import MOST_TILES, ConsoleTab
 from widgets.consoles.panel import SYMBOLS, Panel
 from widgets.consoles.window import ConsoleWindow
 from widgets.icons import icon
 
 if TYPE_CHECKING:
+    from app.inventory import Inventory
     from widgets.window import Window
 
 OFFERED = 12
@@ -52,6 +53,28 @@ class Desk(QObject):
             uid = self._window.services.identity.uid_of(ref)
             if isinstance(tab, ConsoleTab) and all(panel.uid != uid for panel in tab.panels):
                 self._put_beside(tab, uid)
+
+    def wall(self, refs: Sequence[Ref]) -> None:
+        """A wall of these VMs, and of those at the places among them; without any, of the search or of everything."""
+        services, query = self._window.services, self._window.search.text().strip()
+        if refs:
+            chosen = tuple(refs)
+            self._show_wall(_title(chosen, services.inventory), lambda: _in_order(_below(chosen, services.inventory)))
+        else:
+            everything = lambda: [vm.ref for vm in services.inventory if isinstance(vm, Vm)]  # noqa: E731
+            found = lambda: sorted(services.search.match(query) or ()) if query else everything()  # noqa: E731
+            title = f"Wall: {query}" if query else "Wall of everything"
+            self._show_wall(title, lambda: _in_order([services.inventory.vm(ref) for ref in found()]))
+
+    def _show_wall(self, title: str, choice: Callable[[], Sequence[Ref]]) -> None:
+        from widgets.consoles.wall import WallTab
+
+        tabs = self._window.tabs
+        for tab in tabs.pages():
+            if tab.key == f"wall:{title}":
+                tabs.setCurrentWidget(tab)
+                return
+        tabs.add(WallTab(self._window, title, choice))
 
     def restore(self, uid: str) -> bool:
         """A tab as it was kept: it connects when it is looked at. False while its VM is not known."""
@@ -170,3 +193,26 @@ class Desk(QObject):
                 tab.add(panel)
                 return
         tab.add(Panel(self._window, uid, console))
+
+
+def _title(refs: Sequence[Ref], inventory: Inventory) -> str:
+    names = [item.name if (item := inventory.get(ref)) is not None else ref.id for ref in refs]
+    return f"Wall: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+
+
+def _below(refs: Sequence[Ref], inventory: Inventory) -> list[Vm | None]:
+    """The VMs among `refs`, and those of the places and sites among them."""
+    places = {ref for ref in refs if ref.kind not in (Kind.VM, Kind.CONNECTION)}
+    sites = {ref.connection for ref in refs if ref.kind == Kind.CONNECTION}
+    found = [inventory.vm(ref) for ref in refs if ref.kind == Kind.VM]
+    if places or sites:
+        vms = (item for item in inventory if isinstance(item, Vm))
+        found += [vm for vm in vms if vm.parent in places or vm.ref.connection in sites]
+    return found
+
+
+def _in_order(vms: Iterable[Vm | None]) -> list[Ref]:
+    """Those that have a picture first, in the order of their names; the others after them."""
+    known = {vm.ref: vm for vm in vms if vm is not None}
+    lit = (PowerState.RUNNING, PowerState.PAUSED, PowerState.MIGRATING)
+    return [vm.ref for vm in sorted(known.values(), key=lambda vm: (vm.state not in lit, vm.name, vm.ref))]
