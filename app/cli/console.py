@@ -76,11 +76,11 @@ async def _carried(services: Services, session: LineSession) -> AsyncIterator[Ro
     yield {"type": "line", "socket": relay.open(), "name": session.name, "label": label}
     carrying = asyncio.ensure_future(relay.ended())
     try:
-        told = SessionState.LIVE
+        told = session.status
         while not carrying.done():
             changed.clear()
-            if session.state != told:
-                told = session.state
+            if session.status != told:
+                told = session.status
                 yield {"type": "note", "message": _words(session)}
             waking = asyncio.ensure_future(changed.wait())
             await asyncio.wait({carrying, waking}, return_when=asyncio.FIRST_COMPLETED)
