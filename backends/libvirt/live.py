@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,10 @@ from backends.libvirt.storage import pool_for, pool_path, refresh, remove_volume
 from backends.model import LiveOptions, Progress
 
 POLL_S = 0.2
+ABORT_EVERY_S = 0.3
+YANK_AFTER_S = 4.0
+"""How long an aborted move may take to end by itself before its lines are cut."""
+ABORTS_WITHIN_S = 30.0
 POST_COPY_AFTER = 2
 """Iterations of pre-copy before a post-copy move switches over."""
 MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -240,20 +245,39 @@ def progress_of(stats: dict[str, Any]) -> Progress:
 
 async def _abort(client: Client, move: Move, work: asyncio.Future[None]) -> None:
     """End the job and wait until libvirt has rolled it back. It may have been too late: the caller looks."""
-    for _ in range(100):
+    for tried in range(round(ABORTS_WITHIN_S / ABORT_EVERY_S)):
         with suppress(BackendError):
             await client.call(lambda conn: _abort_job(conn, move.uuid), changes=True)
-        done, _pending = await asyncio.wait({work}, timeout=0.3)
+            if tried * ABORT_EVERY_S > YANK_AFTER_S:
+                await client.call(lambda conn: _yank(conn, move.uuid), changes=True)
+        done, _pending = await asyncio.wait({work}, timeout=ABORT_EVERY_S)
         if done:
             with suppress(BackendError):
                 work.result()
             return
-    raise OutcomeUnknown("the move does not end although it was aborted")
+    raise OutcomeUnknown("the move does not end although it was aborted", cure="it is looked at again now and then")
 
 
 def _abort_job(conn: Conn, uuid: str) -> None:
     with suppress(libvirt.libvirtError):
         conn.lookupByUUIDString(uuid).abortJob()
+
+
+def _yank(conn: Conn, uuid: str) -> None:
+    """Cut the lines to a target that is not reached any more: a disk's copy would wait for TCP to give up, some 15
+    minutes. The guest's own network disks and consoles are left alone (QEMU's `yank`)."""
+    import libvirt_qemu
+
+    item = picture.domain(conn, uuid)
+    said = json.loads(libvirt_qemu.qemuMonitorCommand(item, json.dumps({"execute": "query-yank"}), 0))
+    ours = [
+        line
+        for line in said.get("return", ())
+        if line["type"] == "migration" or str(line.get("node-name", "")).startswith("migration-")
+    ]
+    if ours:
+        command = {"execute": "yank", "arguments": {"instances": ours}}
+        libvirt_qemu.qemuMonitorCommand(item, json.dumps(command), 0)
 
 
 async def _where(client: Client, other: Client, move: Move) -> str:

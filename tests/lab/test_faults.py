@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from app.playground.hosts import Host
 from tests.lab.machine import Lab, LabGuest, until
 from tests.lab.program import Owner, Program, arriving, copied, defined, leftovers, prepared, runs, runs_here, working
 
@@ -247,3 +248,27 @@ def test_the_connection_to_the_target_is_lost_in_a_cold_copy(
     done = owner.wait()
     assert done["state"] == "failed", done
     judge(lab, heavy, program, "kvm-a")
+
+
+def test_the_cable_is_pulled_while_a_disk_goes_along(
+    lab: Lab, heavy: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """The disk's own line to the target hangs as long as TCP does; a cancel ends it all the same."""
+    boot = heavy.beats(lab.a)[-1].boot
+    owner = begun(owners, program.move(heavy, "kvm-a", "kvm-b", bandwidth_bps=SLOW))
+    owner.expect(lambda: "mirror" in jobs(lab.a, heavy), "no bytes of the disk go over")
+    lab.b.unplug()
+    (task,) = program.tasks_of(heavy)
+    program.ask_owner("cancel", task=str(task["id"]))
+    done = owner.wait(60)
+    assert done["state"] == "cancelled", done
+    assert jobs(lab.a, heavy) == ""
+    lab.b.plug()
+    judge(lab, heavy, program, "kvm-a")
+    assert heavy.beats(lab.a)[-1].boot == boot
+
+
+def jobs(host: Host, guest: LabGuest) -> str:
+    """What its QEMU copies."""
+    said = host.virsh("qemu-monitor-command", guest.uuid, "--hmp", "info block-jobs")
+    return "" if "No active jobs" in said else said

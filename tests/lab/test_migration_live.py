@@ -1,0 +1,162 @@
+"""What is offered under "Advanced" for a live move, on real hosts: each is seen from outside while it is at work.
+
+One guest goes there and back; it is the same boot all the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from app.link import ConnectionState
+from app.migration import Mapping, Planned
+from app.playground.errors import PlaygroundError
+from app.playground.hosts import Host
+from app.services import Services
+from app.tasks import Task, TaskState
+from backends.model import LiveOptions
+from tests.lab.machine import Lab, LabGuest
+from tests.lab.test_migration import known, place, until
+
+pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
+MIB = 1 << 20
+SLOW = 12 * MIB
+NAMES = {"kvm-a": "kvm-b", "kvm-b": "kvm-a"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def services(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Services]:
+    """The program without a screen, on the lab's two hosts."""
+    folder = tmp_path_factory.mktemp("program")
+    opened = await Services.open(folder / "home", vault_key_file=folder / "key")
+    try:
+        for seed in lab.state.connections:
+            if seed.kind == "libvirt":
+                await opened.connections.add(seed.kind, seed.name, seed.settings, seed.secrets)
+        await until(
+            lambda: all(item.state == ConnectionState.READY and item.listed for item in opened.connections.all()),
+            "the connections are not ready",
+        )
+        yield opened
+    finally:
+        await opened.close()
+
+
+@dataclass(slots=True)
+class Traveller:
+    """The guest that goes there and back."""
+
+    lab: Lab
+    services: Services
+    guest: LabGuest
+    boot: str
+
+    @property
+    def source(self) -> Host:
+        (host,) = self.guest.where()
+        return host
+
+    @property
+    def target(self) -> Host:
+        return next(host for host in self.lab.hosts if host != self.source)
+
+    async def plan(self, live: LiveOptions, mapping: Mapping = Mapping()) -> Planned:  # noqa: B008
+        vm = await known(self.services, self.source.name, self.guest.name)
+        return await self.services.migrations.plan(vm.ref, place(self.target.name), live=live, mapping=mapping)
+
+    async def begin(self, live: LiveOptions, mapping: Mapping = Mapping()) -> Task:  # noqa: B008
+        planned = await self.plan(live, mapping)
+        assert planned.verdict.allowed, planned.verdict
+        return self.services.migrations.start(planned)
+
+    async def arrive(self, task: Task, host: Host) -> None:
+        """It is over, and the guest runs on there and nowhere else, as the same boot."""
+        await self.services.tasks.wait(task)
+        assert task.state == TaskState.DONE, (task.error, task.log)
+        assert self.guest.where() == [host]
+        assert self.guest.uuid in host.virsh("list", "--state-running", "--uuid")
+        seen = len(self.guest.beats(host))
+        await until(lambda: len(self.guest.beats(host)) > seen, "it does not beat")
+        assert self.guest.beats(host)[-1].boot == self.boot
+
+    def monitor(self, host: Host, command: str) -> str:
+        """What its QEMU says."""
+        return host.virsh("qemu-monitor-command", self.guest.uuid, "--hmp", command)
+
+    async def seen(self, host: Host, pattern: str, command: str) -> str:
+        """Wait until QEMU's answer on a host matches."""
+        said = ""
+
+        def look() -> bool:
+            nonlocal said
+            said = self.monitor(host, command)
+            return re.search(pattern, said) is not None
+
+        await until(look, f"not seen: {pattern}: {said}")
+        return said
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one(lab: Lab, services: Services) -> AsyncIterator[Traveller]:
+    guest = lab.make(lab.a)
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+    yield Traveller(lab, services, guest, guest.beats(lab.a)[-1].boot)
+    lab.heal()
+    lab.clear()
+
+
+def lines(host: Host) -> int:
+    """The connections on which memory comes in from another host."""
+    said = host.run("ss", "-Htn", "state", "established", "sport >= :49152 and sport <= :49215")
+    return len(said.splitlines())
+
+
+def reason(host: Host, guest: LabGuest) -> str:
+    """The state in which a host has it, and why; empty where it does not have it."""
+    try:
+        return host.virsh("domstate", guest.uuid, "--reason").strip()
+    except PlaygroundError:
+        return ""
+
+
+async def test_bandwidth_and_parallel_connections(one: Traveller) -> None:
+    source, target = one.source, one.target
+    task = await one.begin(LiveOptions(parallel=3, bandwidth_bps=SLOW))
+    await until(lambda: lines(target) == 4, f"not one line and three beside it: {lines(target)}")
+    assert re.search(rf"max-bandwidth: {SLOW}\b", one.monitor(source, "info migrate_parameters"))
+    assert "multifd-channels: 3" in one.monitor(source, "info migrate_parameters")
+    await one.arrive(task, target)
+
+
+async def test_tunnelled_needs_no_port_and_no_clear_text(one: Traveller) -> None:
+    source, target = one.source, one.target
+    planned = await one.plan(LiveOptions(tunnelled=True, bandwidth_bps=SLOW))
+    assert planned.verdict.allowed, planned.verdict
+    task = one.services.migrations.start(planned)
+    await one.seen(source, "status: active", "info migrate")
+    assert lines(target) == 0
+    await one.arrive(task, target)
+
+
+async def test_auto_converge_slows_a_guest_that_writes_faster_than_the_line(one: Traveller) -> None:
+    source, target = one.source, one.target
+    one.guest.tell(source, "dirty 24", "DIRTY")
+    task = await one.begin(LiveOptions(auto_converge=True, bandwidth_bps=SLOW))
+    await one.seen(source, r"cpu throttle percentage: [1-9]", "info migrate")
+    one.guest.tell(source, "clean", "CLEAN")
+    await one.arrive(task, target)
+
+
+async def test_post_copy_ends_a_move_that_would_never_end(one: Traveller) -> None:
+    source, target = one.source, one.target
+    one.guest.tell(source, "dirty 24", "DIRTY")
+    task = await one.begin(LiveOptions(post_copy=True, bandwidth_bps=SLOW))
+    await until(lambda: "post-copy" in reason(target, one.guest), "it does not switch", 30)
+    assert "post-copy" in reason(source, one.guest)
+    await one.arrive(task, target)
+    one.guest.tell(target, "clean", "CLEAN")
