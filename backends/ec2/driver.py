@@ -8,7 +8,9 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from backends.consoles import Console, Door
 from backends.driver import Capability, Option, Settings
+from backends.ec2 import consoles
 from backends.ec2 import translate as t
 from backends.ec2.clients import OPTIONS
 from backends.ec2.core import Raw
@@ -27,6 +29,7 @@ IMPLEMENTED = frozenset(
         Capability.DELETE,
         Capability.RENAME,
         Capability.TAG,
+        Capability.SERIAL,
         Capability.EXPORT,
         Capability.IMPORT,
     )
@@ -44,6 +47,7 @@ PROBES: tuple[tuple[str, dict[str, Any], frozenset[Capability]], ...] = (
     ("stop_instances", {"InstanceIds": [NO_INSTANCE]}, frozenset((Capability.SHUTDOWN, Capability.OFF))),
     ("reboot_instances", {"InstanceIds": [NO_INSTANCE]}, frozenset((Capability.REBOOT,))),
     ("terminate_instances", {"InstanceIds": [NO_INSTANCE]}, frozenset((Capability.DELETE,))),
+    ("get_console_output", {"InstanceId": NO_INSTANCE}, frozenset((Capability.SERIAL,))),
     ("register_image", {"Name": "causeway-probe"}, frozenset((Capability.IMPORT,))),
 )
 """Asked with DryRun at connect; a refusal for want of permission takes the capability away."""
@@ -157,6 +161,12 @@ class Driver(Importing):
             if key.startswith("aws:") or len(key) > 127:
                 raise Invalid(f"{key!r} cannot be a tag", cure="up to 127 characters, not beginning with aws:")
         await self._set_tags(region, [ref.id], {t.GROUP if k == "group" else k: v for k, v in tags.items()})
+
+    async def consoles(self, vm: Ref) -> Sequence[Console]:
+        return await consoles.offers(self, vm)
+
+    async def open_console(self, console: Console, *, force: bool = False) -> Door:
+        return await consoles.open_output(self, console)
 
     async def describe(self, ref: Ref) -> str:
         _, raw = await self._instance(ref.id)

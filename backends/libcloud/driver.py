@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from backends.consoles import Console, ConsoleKind, Door
 from backends.driver import Capability, Settings
 from backends.errors import AuthNeeded, BackendError, Denied, NotFound, Unreachable, Unsupported
 from backends.libcloud import providers
@@ -77,7 +78,7 @@ class Driver:
     def implemented(self) -> frozenset[Capability]:
         """What any provider may have."""
         powers = {Capability(action.value) for action in providers.METHODS}
-        return frozenset(powers | {Capability.DESCRIBE, Capability.DELETE, Capability.RENAME})
+        return frozenset(powers | {Capability.DESCRIBE, Capability.DELETE, Capability.RENAME, Capability.SERIAL})
 
     def capabilities(self) -> frozenset[Capability]:
         return self._capabilities
@@ -145,6 +146,21 @@ class Driver:
             driver.ex_rename_node(_node(driver, ref.id), name)
 
         await self._call(work, changes=True, what="ex_rename_node")
+
+    async def consoles(self, vm: Ref) -> Sequence[Console]:
+        await self._call(lambda driver: _node(driver, vm.id).id, what="list_nodes")
+        return (Console(vm, ConsoleKind.OUTPUT, "Console output"),) if providers.output_method(self._class) else ()
+
+    async def open_console(self, console: Console, *, force: bool = False) -> Door:
+        def work(driver: Any) -> str:
+            node = _node(driver, console.vm.id)
+            name = providers.output_method(type(driver))
+            if console.kind is not ConsoleKind.OUTPUT or not name:
+                raise NotFound(f"this provider gives no {console.kind} console", object_name=console.vm.id)
+            told = getattr(driver, name)(node)
+            return str((told.get("output") if isinstance(told, Mapping) else told) or "")
+
+        return Door(console=console, text=await self._call(work, what="console output"))
 
     async def describe(self, ref: Ref) -> str:
         def work(driver: Any) -> str:

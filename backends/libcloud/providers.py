@@ -36,6 +36,9 @@ DIFFERENT: Mapping[str, Mapping[PowerAction, tuple[str, ...]]] = {
 }
 """Where a provider means something else by a name."""
 
+OUTPUTS = ("ex_get_console_output", "ex_get_serial_output", "ex_read_console_output_node")
+"""The names under which drivers give what a VM said on its serial line."""
+
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"ec2": {"signature_version": "4"}}
 """What a provider's driver needs beyond its own defaults: EC2 takes no version 2 signatures any more."""
 
@@ -111,6 +114,11 @@ def method(driver_class: type, provider: str, action: PowerAction) -> str:
     return next((name for name in names if overrides(driver_class, name)), "")
 
 
+def output_method(driver_class: type) -> str:
+    """What a driver calls a VM's console output, "" where it has none."""
+    return next((name for name in OUTPUTS if overrides(driver_class, name)), "")
+
+
 def overrides(driver_class: type, name: str) -> bool:
     """Whether a driver has a method of its own, not the base class's NotImplementedError."""
     from libcloud.compute.base import NodeDriver
@@ -126,6 +134,8 @@ def capabilities(driver_class: type, provider: str) -> frozenset[Capability]:
         found.add(Capability.DELETE)
     if overrides(driver_class, "ex_rename_node"):
         found.add(Capability.RENAME)
+    if output_method(driver_class):
+        found.add(Capability.SERIAL)
     return frozenset(found | {Capability.DESCRIBE})
 
 

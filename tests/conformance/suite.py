@@ -15,6 +15,7 @@ from backends import driver as contract
 from backends.driver import POWER_CAPABILITIES, Capability, Driver, Settings
 from backends.errors import BackendError, Conflict, NotFound
 from backends.model import Changed, Kind, Object, PowerAction, PowerState, Ref, Vm, VmSpec
+from tests.conformance.consoles import claimed_consoles_work
 
 PROTOCOLS = {
     Capability.WATCH: contract.Watches,
@@ -25,6 +26,8 @@ PROTOCOLS = {
     Capability.DELETE: contract.Deletes,
     Capability.RENAME: contract.Renames,
     Capability.TAG: contract.Tags,
+    Capability.CONSOLE: contract.Consoles,
+    Capability.SERIAL: contract.Consoles,
     Capability.MOVE_LIVE: contract.MovesLive,
     Capability.EXPORT: contract.Exports,
     Capability.IMPORT: contract.Imports,
@@ -267,6 +270,9 @@ class Conformance(ABC):
         await driver.unfence(vm.ref, migration=MIGRATION)
         await driver.power(vm.ref, PowerAction.START)
         await until(driver, vm.ref, PowerState.RUNNING)
+
+    async def test_claimed_consoles_work(self, driver: Driver) -> None:
+        await claimed_consoles_work(driver, (await self.victim(driver)).ref)
 
     async def test_close_is_final_and_idempotent(self) -> None:
         made = self.make()

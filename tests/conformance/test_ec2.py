@@ -19,7 +19,7 @@ C = Capability
 
 class TestEc2(Conformance):
     expected = frozenset(
-        (C.DESCRIBE, C.START, C.SHUTDOWN, C.OFF, C.REBOOT, C.DELETE, C.RENAME, C.TAG, C.EXPORT, C.IMPORT)
+        (C.DESCRIBE, C.START, C.SHUTDOWN, C.OFF, C.REBOOT, C.DELETE, C.RENAME, C.TAG, C.SERIAL, C.EXPORT, C.IMPORT)
     )
     endpoint: Endpoint
 

@@ -18,7 +18,7 @@ C = Capability
 
 
 class TestLibcloud(Conformance):
-    expected = frozenset((C.DESCRIBE, C.START, C.SHUTDOWN, C.REBOOT, C.DELETE))
+    expected = frozenset((C.DESCRIBE, C.START, C.SHUTDOWN, C.REBOOT, C.DELETE, C.SERIAL))
     endpoint: Endpoint
 
     @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from backends.libvirt import Driver
 from backends.model import Kind, PowerAction, Ref
 from tests.backends.libvirt.test_far import connections, settings
 from tests.backends.rfb import Rfb
+from tests.conformance.consoles import claimed_consoles_work
 from tests.lab.machine import Lab, LabGuest
 
 pytestmark = pytest.mark.lab
@@ -111,6 +112,7 @@ async def held_by_nobody(driver: Driver, guest: LabGuest) -> Line:
 async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, guest: LabGuest) -> None:
     """One guest's consoles from end to end: what there is, what they carry, whom they belong to, how they end."""
     by_ssh = "ssh" in driver.uri
+    await claimed_consoles_work(driver, ref(guest))
     found = await driver.consoles(ref(guest))
     assert [(one.kind, one.label, one.id) for one in found] == [
         (ConsoleKind.VNC, "Screen", "0"),
@@ -124,7 +126,7 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
     screen = Rfb(door.socket)
     await screen.begin(door.password if by_ssh else "")
     assert (screen.width, screen.name) == (720, f"QEMU ({guest.name})")
-    line = await serial(driver, guest)
+    line = await held_by_nobody(driver, guest)
     await line.type("status\n")
     await line.until(r"STATUS n=\d+")
     await screen.type("root\n")
