@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from app.migration.move import Move
 from app.migration.plan import Mode, Plan
 from app.store import codec
 from app.tasks import Task
+from backends.errors import Conflict
 from backends.model import Ref, now
 
 if TYPE_CHECKING:
@@ -60,6 +62,19 @@ class Kept:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._past: dict[str, Past] = {}
+        self.claims: set[str] = set()
+        """The moves that are being taken back, or whose kept source is being deleted."""
+
+    @contextmanager
+    def claim(self, past: Past) -> Iterator[None]:
+        """Only one at a time takes a move back or deletes what it keeps. Raises Conflict for the second."""
+        if past.plan.id in self.claims:
+            raise Conflict("it is being taken back, or what was kept of it deleted, already")
+        self.claims.add(past.plan.id)
+        try:
+            yield
+        finally:
+            self.claims.discard(past.plan.id)
 
     def __iter__(self) -> Iterator[Past]:
         return iter(tuple(self._past.values()))

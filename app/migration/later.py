@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from app.migration.kept import Kept, Past, title
 from app.migration.move import Tools, look
+from app.migration.plan import Plan
 from app.migration.steps import TIDY
 from app.store import codec
 from app.tasks import Stage, Task, Tasks
@@ -37,12 +38,16 @@ async def recheck(store: Store, migration: str, connection: str) -> None:
 
 
 class Later:
-    """Does what is owed as soon as the connections that it concerns answer. Lives on the loop."""
+    """Does what is owed as soon as the connections that it concerns answer. Lives on the loop.
 
-    def __init__(self, tasks: Tasks, tools: Tools, kept: Kept) -> None:
+    Parameters: `at_work` are the plans of all moves, and of all that are being taken back, by task.
+    """
+
+    def __init__(self, tasks: Tasks, tools: Tools, kept: Kept, at_work: Mapping[str, Plan]) -> None:
         self._tasks = tasks
         self._tools = tools
         self._kept = kept
+        self._at_work = at_work
         self._tried: set[str] = set()
         self._work: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
@@ -76,7 +81,8 @@ class Later:
                     await self._recheck(connection)
             for past in self._kept:
                 plan = past.plan
-                if not past.fences or past.until > now() or plan.id in self._tried:
+                busy = plan.id in self._kept.claims | {other.id for other in self._at_work.values()}
+                if not past.fences or past.until > now() or plan.id in self._tried or busy:
                     continue
                 if self._answers(plan.vm.connection) and self._answers(self._place(past).connection):
                     self._tried.add(plan.id)
@@ -118,19 +124,23 @@ class Later:
         all of it is gone, so that a crash in the middle is gone on with."""
 
         async def work(task: Task) -> None:
-            plan = past.plan
-            place = self._place(past)
-            if place == plan.vm:
-                await self._kept.forget(plan.id)
-                raise Conflict("it came back since: nothing was deleted")
-            if await look(self._tools.sites.driver(place.connection), place) is None:
-                text = f"the VM is not on {place.connection} any more: the kept one was not deleted"
-                raise NotFound(text, cure="undo its move: that brings the kept one back")
-            driver = self._tools.sites.driver(plan.vm.connection)
-            assert isinstance(driver, Exports)
-            await driver.retire(plan.vm, migration=plan.id)
-            await self._kept.forget(plan.id)
-            task.note(f"deleted on {plan.vm.connection}: it runs on {place.connection}")
-            self._tools.tell(f"{task.title}: its time was over", Level.INFO, plan.vm)
+            with self._kept.claim(past):
+                await self._retire(past, task)
 
         return work
+
+    async def _retire(self, past: Past, task: Task) -> None:
+        plan = past.plan
+        place = self._place(past)
+        if place == plan.vm:
+            await self._kept.forget(plan.id)
+            raise Conflict("it came back since: nothing was deleted")
+        if await look(self._tools.sites.driver(place.connection), place) is None:
+            text = f"the VM is not on {place.connection} any more: the kept one was not deleted"
+            raise NotFound(text, cure="undo its move: that brings the kept one back")
+        driver = self._tools.sites.driver(plan.vm.connection)
+        assert isinstance(driver, Exports)
+        await driver.retire(plan.vm, migration=plan.id)
+        await self._kept.forget(plan.id)
+        task.note(f"deleted on {plan.vm.connection}: it runs on {place.connection}")
+        self._tools.tell(f"{task.title}: its time was over", Level.INFO, plan.vm)

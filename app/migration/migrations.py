@@ -94,7 +94,7 @@ class Migrations:
         self._experience = Experience(rates={}, stops={})
         self._kept = Kept(store)
         self._open: dict[str, Plan] = {}
-        self._later = Later(tasks, self._tools, self._kept)
+        self._later = Later(tasks, self._tools, self._kept, self._open)
         self._interrupted = Interrupted(tasks, self._tools, self._open, self._forward, self._undo_of)
         self._takeback = TakeBack(inventory, tasks, self._tools, self._kept, self._open, self._busy)
         self._unfollow = self._takeback.follow()
@@ -320,17 +320,14 @@ class Migrations:
             past = self._kept.of_task(done.id)
             if past is None:
                 raise NotFound("there is nothing left to take back")
-            if past.plan.id in self._takeback.taking:
-                raise Conflict("it is being taken back already")
-            self._takeback.taking.add(past.plan.id)
             try:
-                await self._takeback.judge(past)
-                if past.plan.mode == Mode.LIVE:
-                    await self._move_back(task, done, past.plan, past.known)
-                else:
-                    await self._reverse(task, past.plan, past.known)
+                with self._kept.claim(past):
+                    await self._takeback.judge(past)
+                    if past.plan.mode == Mode.LIVE:
+                        await self._move_back(task, done, past.plan, past.known)
+                    else:
+                        await self._reverse(task, past.plan, past.known)
             finally:
-                self._takeback.taking.discard(past.plan.id)
                 self._takeback.offer()
 
         return undo

@@ -39,8 +39,6 @@ class TakeBack:
         self._kept = kept
         self._at_work = at_work
         self._busy = busy
-        self.taking: set[str] = set()
-        """The moves that are being taken back."""
 
     def follow(self) -> Callable[[], None]:
         """Offer a rescue as soon as a moved VM is seen to be gone, and no longer once it is back."""
@@ -50,7 +48,7 @@ class TakeBack:
             come = {item.ref for item in delta.added if isinstance(item, Vm)}
             if not gone and not come:
                 return
-            under_way = {plan.id for plan in self._at_work.values()} | self.taking
+            under_way = {plan.id for plan in self._at_work.values()} | self._kept.claims
             found = [past for past in self._kept if past.plan.id not in under_way and past.made in gone | come]
             for past in found:
                 self._kept.mark(past, gone=past.made in gone)
@@ -61,7 +59,7 @@ class TakeBack:
 
     def offer(self) -> None:
         """Only the last move of a VM can be taken back: the tasks of earlier ones say which goes first."""
-        under_way = {plan.id for plan in self._at_work.values()} | self.taking
+        under_way = {plan.id for plan in self._at_work.values()} | self._kept.claims
         for past in self._kept:
             task = self._tasks.get(past.task)
             if task is None or task.active or past.plan.id in under_way:

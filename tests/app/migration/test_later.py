@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from app.migration import Mode, kept
 from app.tasks import TaskState
 from backends.driver import Settings
 from backends.errors import OutcomeUnknown
+from backends.model import Ref
 from tests.app.migration.pair import Pair
 
 
@@ -82,3 +84,62 @@ async def test_a_kept_source_is_deleted_when_its_time_is_over_and_the_other_is_t
         assert bool(again.migrations.fenced(source)) is not there
     finally:
         await again.close()
+
+
+async def test_what_is_being_taken_back_at_its_last_moment_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over in the middle of an Undo: one of the two has it, the other leaves it alone."""
+    pair = await Pair.open(tmp_path)
+    try:
+        source = pair.vm.ref
+        task = await pair.move(mode=Mode.COLD)
+        held, reached, unfence = asyncio.Event(), asyncio.Event(), pair.a.unfence
+
+        async def slow(vm: Ref, *, migration: str) -> None:
+            reached.set()
+            await held.wait()
+            await unfence(vm, migration=migration)
+
+        monkeypatch.setattr(pair.a, "unfence", slow)
+        undo = pair.tasks.undo(task.id)
+        assert undo is not None
+        await asyncio.wait_for(reached.wait(), 30)
+        real = kept.now
+        monkeypatch.setattr("app.migration.later.now", lambda: real() + timedelta(days=8))
+        pair.migrations._later.begin()
+        await asyncio.gather(*pair.migrations._later._work)
+        held.set()
+        await pair.tasks.wait(undo)
+        assert undo.state == TaskState.DONE, undo.error
+        assert [vm.ref for vm in pair.runnable()] == [source]
+        assert not [task for task in pair.tasks.all() if task.kind == "retire"]
+    finally:
+        await pair.close()
+
+
+async def test_what_is_being_deleted_is_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = await Pair.open(tmp_path)
+    try:
+        task = await pair.move(mode=Mode.COLD)
+        held, reached, retire = asyncio.Event(), asyncio.Event(), pair.a.retire
+
+        async def slow(vm: Ref, *, migration: str) -> None:
+            reached.set()
+            await held.wait()
+            await retire(vm, migration=migration)
+
+        monkeypatch.setattr(pair.a, "retire", slow)
+        real = kept.now
+        monkeypatch.setattr("app.migration.later.now", lambda: real() + timedelta(days=8))
+        pair.migrations._later.begin()
+        await asyncio.wait_for(reached.wait(), 30)
+        undo = pair.tasks.undo(task.id)
+        assert undo is not None
+        await pair.tasks.wait(undo)
+        assert (undo.state, "already" in undo.error) == (TaskState.FAILED, True), undo.error
+        held.set()
+        await asyncio.gather(*pair.migrations._later._work)
+        assert [vm.ref.connection for vm in pair.running()] == ["b"]
+    finally:
+        await pair.close()
