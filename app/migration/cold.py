@@ -23,7 +23,7 @@ from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, VERIFY, Step
 from app.store import codec
 from app.tasks import TaskState
 from backends.driver import Deletes
-from backends.errors import BackendError, Conflict, Invalid, NotFound, OutcomeUnknown, Unsupported
+from backends.errors import BackendError, Conflict, Denied, Invalid, NotFound, OutcomeUnknown, Unsupported
 from backends.model import PowerAction, PowerState, Ref, Vm, VmSpec, now
 
 Result = dict[str, Any]
@@ -108,8 +108,22 @@ async def stop(move: Move) -> Result:
 
 
 async def start_source_again(move: Move) -> None:
+    """It ran when the move began, so it runs again: here, or where another Causeway took it while it was off for us."""
     if not move.ran:
         return
+    try:
+        await _start_here(move)
+    except (NotFound, Denied, Conflict):
+        uuid = spec_of(move.plan).uuid
+        there = await look(move.target, None, uuid) if uuid else None
+        if there is None:
+            raise
+        move.went = there.ref.connection
+        move.note(f"another move took {there.name} to {move.went}")
+        await switch_on(move.target, there.ref)
+
+
+async def _start_here(move: Move) -> None:
     vm = await source_vm(move)
     if vm.state in RUNNING and move.waning:
         # A guest that was asked to shut down cannot be asked to stay: it may go off after the cancel.

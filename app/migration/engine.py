@@ -154,7 +154,8 @@ async def _back(move: Move) -> None:
         await move.journal.undoing(step.name)
         await step.undo(move)
         await move.journal.undone(step.name)
-    move.note(f"everything was taken back: it is on {move.plan.vm.connection} as before")
+    place = move.went or f"{move.plan.vm.connection} as before"
+    move.note(f"everything was taken back: it is on {place}")
     move.tools.tell(f"{move.task.title}: taken back, nothing is left on the target", Level.AMBER, move.plan.vm)
     await move.journal.close("taken back")
 

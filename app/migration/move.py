@@ -78,6 +78,8 @@ class Move:
     session: ExportSession | None = None
     repeated: bool = False
     """The step at work was begun before, by an owner that ended in it."""
+    went: str = ""
+    """Where the VM is after a roll-back, if another move took it away meanwhile."""
     waning: bool = False
     """The guest was told to shut down and may go off at any moment."""
 

@@ -67,3 +67,30 @@ async def test_the_copy_of_a_vm_that_was_deleted_meanwhile_is_kept(tmp_path: Pat
         assert pair.disk_hash(pair.b, kept), "its disk is there"
     finally:
         await pair.close()
+
+
+async def test_a_vm_that_another_folder_moved_first_runs_as_it_did(tmp_path: Path) -> None:
+    """The other one saw it off, because this one had stopped it for the copy: it would be left off over there."""
+    pair = await Pair.open(tmp_path)
+    other = await Pair.open(tmp_path / "other", a_path=str(tmp_path / "a"), b_path=str(tmp_path / "b"))
+    append = pair.store.journal_append
+
+    async def overtaken(migration: str, entry: Mapping[str, object]) -> int:
+        number = await append(migration, entry)
+        if (entry["do"], entry.get("step")) == ("done", "verify"):
+            await other.refresh()
+            task = await other.move(mode=Mode.COLD)
+            assert task.state == TaskState.DONE, task.error
+            assert [vm.state for vm in pair.runnable()] == [PowerState.OFF], "it was off when that one looked"
+        return number
+
+    pair.store.journal_append = overtaken  # type: ignore[method-assign]
+    try:
+        task = await pair.move(mode=Mode.COLD)
+        assert task.state == TaskState.FAILED, task.log
+        assert "another move took web-01 to b" in [text for _, text in task.log]
+        assert [(vm.ref.connection, vm.state) for vm in pair.runnable()] == [("b", PowerState.RUNNING)]
+        assert pair.leftovers() == []
+    finally:
+        await other.close()
+        await pair.close()
