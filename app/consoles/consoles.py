@@ -74,7 +74,10 @@ class Consoles:
         """A PNG of the screen: the first complete picture. Raises what stands in the way, or Unreachable."""
         from app.consoles import png
 
-        session = self.screen(ref, view_only=True)
+        from app.consoles.session import ScreenSession
+
+        uid = self._services.identity.uid_of(ref)
+        session = self._kept(ScreenSession(self._services, self._loop, uid, view_only=True, exact=True))
         try:
             await session.open()
             await session.live(seconds)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy
 
     from app.consoles.loop import ConsoleLoop
-    from app.consoles.rfb import Framebuffer, RfbClient
+    from app.consoles.rfb import Framebuffer, RfbClient, RfbOptions
     from app.services import Services
 
 Rect = tuple[int, int, int, int]
@@ -33,7 +33,7 @@ class ScreenSession(Session):
 
     `framebuffer` is the last picture, also while the connection is away; read its pixels under its lock. Input goes
     through the methods here, which may be called at any time and do nothing while there is no picture, with
-    `view_only`, or on a read-only connection.
+    `view_only`, or on a read-only connection. `exact`: every pixel as the server has it, no JPEG.
     """
 
     def __init__(
@@ -43,10 +43,12 @@ class ScreenSession(Session):
         uid: str,
         *,
         view_only: bool = False,
+        exact: bool = False,
         console: Console | None = None,
     ) -> None:
         super().__init__(services, loop, uid, console)
         self.view_only = view_only
+        self._exact = exact
         self.framebuffer: Framebuffer | None = None
         self._link: _Link | None = None
         self._paused = False
@@ -146,7 +148,7 @@ class ScreenSession(Session):
 
     async def _talk(self, door: Door, link: _Link) -> None:
         """On the console loop: shake hands, then decode until the stream ends."""
-        from app.consoles.rfb import RfbClient, RfbOptions
+        from app.consoles.rfb import RfbClient
 
         try:
             if door.socket is None:
@@ -156,7 +158,7 @@ class ScreenSession(Session):
                 password=self._password or door.password,
                 user=self._user or door.user,
                 tls=door.tls,
-                options=RfbOptions(shared=True, view_only=self.view_only or self.read_only),
+                options=self._options(),
                 on=link,
             )
             try:
@@ -165,6 +167,12 @@ class ScreenSession(Session):
                 await client.close()
         finally:
             link.ended_at = time.perf_counter()
+
+    def _options(self) -> RfbOptions:
+        from app.consoles.rfb import RfbOptions
+
+        view_only = self.view_only or self.read_only
+        return RfbOptions(view_only=view_only, quality=None) if self._exact else RfbOptions(view_only=view_only)
 
     def _on_frame(self, link: _Link, at: float) -> None:
         """The first picture of a connection is complete: from now on it is the one that is shown."""
