@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 
 import psutil
@@ -18,7 +19,8 @@ LINES = {ConsoleKind.SERIAL, ConsoleKind.OUTPUT}
 PATIENCE_S = 20
 
 
-async def claimed_consoles_work(driver: Driver, vm: Ref) -> None:
+async def claimed_consoles_work(driver: Driver, vm: Ref, silent: Collection[str] = ()) -> None:
+    """`silent` names the serial lines at whose other end nobody answers."""
     can = driver.capabilities()
     if not can & {Capability.CONSOLE, Capability.SERIAL}:
         return
@@ -34,7 +36,7 @@ async def claimed_consoles_work(driver: Driver, vm: Ref) -> None:
             with pytest.raises(BackendError):
                 await driver.open_console(console)
         else:
-            await _works(driver, console)
+            await _works(driver, console, console.id not in silent)
             await _leaves_nothing(driver, console)
     ghost = Ref(driver.name, Kind.VM, "00000000-dead-4000-8000-000000000000")
     with pytest.raises(NotFound):
@@ -45,7 +47,7 @@ async def claimed_consoles_work(driver: Driver, vm: Ref) -> None:
         await driver.open_console(replace(offered[0], kind=ConsoleKind.RDP, id="no such console"))
 
 
-async def _works(driver: Consoles, console: Console) -> None:
+async def _works(driver: Consoles, console: Console, answers: bool) -> None:
     door = await driver.open_console(console)
     assert door.console == console
     try:
@@ -56,13 +58,15 @@ async def _works(driver: Consoles, console: Console) -> None:
                 assert (await _read(door, 1))[0] > 0, "no security types"
             case ConsoleKind.SERIAL:
                 await _write(door, b"\r")
-                assert await _read(door, 1)
+                if answers:
+                    assert await _read(door, 1)
                 with pytest.raises(Conflict):
                     await driver.open_console(console)
                 other = await driver.open_console(console, force=True)
                 await _end(door)
                 await _write(other, b"\r")
-                assert await _read(other, 1)
+                if answers:
+                    assert await _read(other, 1)
                 other.close()
             case ConsoleKind.OUTPUT:
                 assert door.socket is None and door.text

@@ -23,7 +23,7 @@ from backends.model import Flavor, Kind, PowerAction, PowerState, Ref, Scope, Vm
 from tests.backends.cloud import libcloud_settings, running_endpoint
 
 C = Capability
-EXPECTED = {C.DESCRIBE, C.START, C.SHUTDOWN, C.REBOOT, C.DELETE}
+EXPECTED = {C.DESCRIBE, C.START, C.SHUTDOWN, C.REBOOT, C.DELETE, C.SERIAL}
 
 
 @pytest.fixture(scope="module")
