@@ -52,7 +52,7 @@ def _row(screen: Screen, row: int) -> None:
 
 def _erase_display(screen: Screen, parameters: str) -> None:
     what, grid = numbers(parameters)[0], screen.grid
-    x = min(grid.x, screen.cols - 1)
+    x = grid.x = min(grid.x, screen.cols - 1)
     if what == 0:
         grid.erase(grid.y, x, screen.cols)
         grid.erase_rows(grid.y + 1, grid.height)
@@ -67,14 +67,14 @@ def _erase_display(screen: Screen, parameters: str) -> None:
 
 def _erase_line(screen: Screen, parameters: str) -> None:
     what, grid = numbers(parameters)[0], screen.grid
-    x = min(grid.x, screen.cols - 1)
+    x = grid.x = min(grid.x, screen.cols - 1)
     if what <= 2:
         grid.erase(grid.y, 0 if what else x, x + 1 if what == 1 else screen.cols)
 
 
 def _erase_cells(screen: Screen, count: int) -> None:
     grid = screen.grid
-    x = min(grid.x, screen.cols - 1)
+    x = grid.x = min(grid.x, screen.cols - 1)
     grid.erase(grid.y, x, min(x + count, screen.cols))
 
 

@@ -3,6 +3,7 @@ Tracking")."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from enum import IntEnum, IntFlag
 
@@ -19,6 +20,7 @@ class Held(IntFlag):
 
 
 NONE = Held(0)
+_CONTROLS = re.compile("[\0-\x08\x0a-\x0c\x0e-\x1f\x7f-\x9f]")
 _LETTERS = {"up": "A", "down": "B", "right": "C", "left": "D", "begin": "E", "end": "F", "home": "H"}
 _FIRST = {"f1": "P", "f2": "Q", "f3": "R", "f4": "S"}
 _TILDES = {"insert": 2, "delete": 3, "pageup": 5, "pagedown": 6, "f5": 15, "f6": 17, "f7": 18, "f8": 19, "f9": 20,
@@ -65,7 +67,7 @@ def text(typed: str, held: Held = NONE) -> bytes:
 def pasted(content: str, modes: Collection[int]) -> bytes:
     """Text from the clipboard: line ends as Return sends them, no other controls, framed where that was asked for."""
     lines = content.replace("\r\n", "\r").replace("\n", "\r")
-    data = "".join(letter for letter in lines if letter in "\t\r" or letter.isprintable()).encode("utf-8", "ignore")
+    data = _CONTROLS.sub("", lines).encode("utf-8", "ignore")
     return b"\x1b[200~" + data + b"\x1b[201~" if Mode.PASTE in modes and data else data
 
 
