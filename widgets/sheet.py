@@ -75,9 +75,12 @@ def sheet(t: Tokens) -> str:
 #tabs QTabBar::close-button {{ subcontrol-position: right; }}
 #consoleBar, #consoleLine {{ background: {t.pane}; }}
 #consoleBar {{ border-bottom: 1px solid {t.line}; }}
+#consoleSide {{ border-left: 1px solid {t.line}; }}
+#consoleSide #page, #consoleSide #pageBody {{ background: {t.pane}; }}
 #consoleLine {{ border-top: 1px solid {t.line}; }}
 #stage {{ background: {t.background}; border: 1px solid {t.background}; }}
 #stage[lit="true"] {{ border-color: {t.accent}; }}
+#stage[full="true"] {{ border: none; }}
 #wall {{ background: {t.background}; }}
 #stage QScrollArea, #stage QScrollArea > QWidget {{ background: {t.background}; }}
 #topStrip {{ background: {t.pane}; border: 1px solid {t.line}; border-top: none; border-bottom-left-radius: 9px;

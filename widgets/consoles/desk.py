@@ -11,8 +11,9 @@ from PySide6.QtWidgets import QMenu
 
 from app.consoles import Console
 from backends.model import Kind, PowerState, Ref, Vm
+from widgets.consoles.kinds import SYMBOLS
 from widgets.consoles.page import MOST_TILES, ConsoleTab
-from widgets.consoles.panel import SYMBOLS, Panel
+from widgets.consoles.panel import Panel
 from widgets.consoles.window import ConsoleWindow
 from widgets.icons import icon
 

@@ -70,7 +70,7 @@ class Notice(QFrame):
         """Show this. `actions` are words, icon and what they do, the likeliest first."""
         self._sign.show_as(*sign)
         self._title.setText(title)
-        self._text.setText(text)
+        self._text.setText(text[:1].upper() + text[1:])
         self._text.setVisible(bool(text))
         self.setAccessibleName(f"{title}. {text}".strip())
         self.user.hide()

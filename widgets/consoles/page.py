@@ -87,6 +87,8 @@ class ConsoleTab(Tab):
             self._grid.addWidget(panel, number // wide, number % wide, 1, wide if alone else 1)
             panel.show_held(window=False, tiled=len(self.panels) > 1)
             panel.show()
+        for column in range(2):
+            self._grid.setColumnStretch(column, 1 if column < wide else 0)
         self._note.setVisible(not self.panels)
         if not self.panels:
             self._grid.addWidget(self._note, 0, 0)

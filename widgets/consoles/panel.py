@@ -9,37 +9,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt, Signal
-from PySide6.QtGui import QAction, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.consoles import Console, ConsoleKind, LineSession, ScreenSession, SessionEvent, SessionState, What
 from backends.errors import BackendError
-from backends.model import PowerAction, PowerState, Ref
+from backends.model import Ref
 from widgets import format as fmt
-from widgets.commands import POWER_WORDS, power_reason
 from widgets.consoles.bar import Bar, toggle
-from widgets.consoles.keys import CHORDS, TERMINALS, Chord
+from widgets.consoles.keys import Chord
+from widgets.consoles.kinds import OUTSIDE, SYMBOLS, best
+from widgets.consoles.menus import keys_menu, more_menu, popup_which
 from widgets.consoles.scaling import Scale
 from widgets.consoles.screen import ScreenView
 from widgets.consoles.settings import Settings, Side, settings_from
 from widgets.consoles.stage import Stage
+from widgets.consoles.told import show_notice
 from widgets.consoles.tools import Screenshots, Typing
-from widgets.icons import icon
 from widgets.parts import Elided, label, set_symbol
 
 if TYPE_CHECKING:
     from widgets.consoles.terminal import TerminalView
     from widgets.window import Window
 
-SYMBOLS = {
-    ConsoleKind.VNC: "monitor",
-    ConsoleKind.SERIAL: "square-terminal",
-    ConsoleKind.OUTPUT: "scroll-text",
-    ConsoleKind.SPICE: "external-link",
-    ConsoleKind.RDP: "external-link",
-}
-OUTSIDE = (ConsoleKind.SPICE, ConsoleKind.RDP)
 ROLES = {
     SessionState.LIVE: ("live", "ok"),
     SessionState.CONNECTING: ("connecting", "accent"),
@@ -50,19 +43,11 @@ ROLES = {
     SessionState.CLOSED: ("closed", "muted"),
 }
 LIGHTS = ((4, "Caps"), (2, "Num"), (1, "Scroll"))
-START_FROM = {PowerState.SUSPENDED: PowerAction.RESTORE}
 
 
 def setting_of(uid: str) -> str:
     """Where the store keeps the settings of a VM's consoles."""
     return f"console:{uid}"
-
-
-def best(offers: Sequence[Console]) -> Console | None:
-    """What one click opens: the first that can be opened, else the first; one that opens here before one that
-    does not."""
-    order = sorted(offers, key=lambda one: (bool(one.hindrance), one.kind in OUTSIDE))
-    return order[0] if order else None
 
 
 class Panel(QWidget):
@@ -83,7 +68,7 @@ class Panel(QWidget):
         self.eager = False
         """Whether it takes the keyboard as soon as there is something to type into: it was asked for just now."""
         self._stop: Callable[[], None] = lambda: None
-        self.bar = Bar(self, self._menu)
+        self.bar = Bar(self, lambda: more_menu(self))
         self.stage = Stage(self)
         self.stage.notice.provided.connect(self._provide)
         self.side = Side(self)
@@ -93,6 +78,9 @@ class Panel(QWidget):
         self.typing = Typing(self)
         self.shots = Screenshots(self)
         self._build()
+        full = QShortcut(QKeySequence("F11"), self)
+        full.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        full.activated.connect(lambda: self.wanted.emit("full"))
         self._show_status()
 
     # What others ask of it
@@ -127,6 +115,11 @@ class Panel(QWidget):
             self.services.store.set_setting(setting_of(self.uid), settings.plain()), "console settings"
         )
 
+    def open_outside(self) -> None:
+        """Open the external viewer."""
+        if self.console is not None:
+            self.choose_console(self.console)
+
     def choose_console(self, console: Console) -> None:
         """Show another console of the VM here, or open the external viewer."""
         ref = self.ref
@@ -145,6 +138,7 @@ class Panel(QWidget):
 
     def show_full(self, on: bool) -> None:
         """On a full screen there is the picture and nothing else."""
+        self.stage.show_full(on)
         for part in (self.bar, self.line):
             part.setVisible(not on)
         if on and self.side.isVisible():
@@ -169,7 +163,7 @@ class Panel(QWidget):
         if isinstance(view, ScreenView):
             view.attach(None)
         elif view is not None:
-            view.detach()  # type: ignore[attr-defined]
+            view.attach(None)  # type: ignore[attr-defined]
         self.stage.show_view(None)
         session, self.session = self.session, None
         return session
@@ -192,8 +186,10 @@ class Panel(QWidget):
         ref = self.ref
         try:
             self.offers = await self.services.consoles.offers(ref) if ref is not None else ()
-        except BackendError:
-            self.offers = ()
+        except (BackendError, TimeoutError):
+            return
+        if self.session is not None and self.session.state == SessionState.FAILED:
+            show_notice(self)
 
     async def _open(self) -> None:
         ref, console = self.ref, self.console
@@ -237,6 +233,9 @@ class Panel(QWidget):
     def _on_event(self, event: SessionEvent) -> None:
         if event.what in (What.STATUS, What.RESIZED, What.NAME):
             self._show_status()
+        state = self.session.state if self.session is not None else None
+        if event.what == What.STATUS and state in (SessionState.LIVE, SessionState.GONE, SessionState.FAILED):
+            self.window_.background.run(self._ask_offers(), f"consoles of {self.name}")
 
     def _ring(self) -> None:
         if not self.isVisible():
@@ -250,7 +249,7 @@ class Panel(QWidget):
         else:
             self.bar.say(*ROLES[session.state], self.name)
         self._show_which()
-        self._show_notice()
+        show_notice(self)
         self._show_facts()
         screen = isinstance(session, ScreenSession)
         for made in (self._keys, self._type, self._shot, self._fit):
@@ -261,69 +260,6 @@ class Panel(QWidget):
         console = self.console
         set_symbol(self.bar.which, SYMBOLS[console.kind] if console is not None else "monitor", "muted")
         self.bar.which.setText(f" {console.label if console is not None else 'Screen'}")
-
-    def _show_notice(self) -> None:
-        notice, session = self.stage.notice, self.session
-        if session is None:
-            if self.console is not None and self.console.kind in OUTSIDE:
-                self._show_outside(self.console)
-            else:
-                notice.say("Connecting")
-            return
-        status = session.status
-        had_keyboard = notice.isAncestorOf(self.focusWidget()) if self.focusWidget() is not None else False
-        match status.state:
-            case SessionState.LIVE | SessionState.CLOSED:
-                notice.hide()
-                if had_keyboard:
-                    self.take_keyboard()
-            case SessionState.CONNECTING:
-                notice.say(f"Connecting to {self.name}", status.text)
-            case SessionState.RETRYING:
-                again = ("Try now", "refresh-cw", session.retry)
-                why = fmt.sentences(status.text, status.cure)
-                notice.say("Reconnecting", why, ("refresh-cw", "warn"), (again,))
-            case SessionState.GONE:
-                self._show_off(status.text, status.cure)
-            case SessionState.AUTH_NEEDED:
-                text = fmt.sentences(status.text, status.cure)
-                notice.ask(f"{self.name} asks for a password", text, user="user" in status.text.lower())
-            case SessionState.FAILED:
-                self._show_failed(status.text, status.cure)
-
-    def _show_off(self, text: str, cure: str) -> None:
-        ref = self.ref
-        vm = self.services.inventory.vm(ref) if ref is not None else None
-        action = START_FROM.get(vm.state, PowerAction.START) if vm is not None else PowerAction.START
-        start: tuple[tuple[str, str, Callable[[], object]], ...] = ()
-        if ref is not None and vm is not None and not power_reason(self.services, [ref], action):
-            words, symbol = POWER_WORDS[action]
-            start = ((words, symbol, lambda: self.window_.verbs.power([ref], action)),)
-        self.stage.notice.say(text, fmt.sentences(cure), ("power-off", "muted"), start)
-
-    def _show_failed(self, text: str, cure: str) -> None:
-        assert self.session is not None
-        actions: list[tuple[str, str, Callable[[], object]]] = [("Try again", "refresh-cw", self.session.retry)]
-        if isinstance(self.session, LineSession):
-            actions.append(("Take it over", "zap", self.session.take_over))
-        others = [one for one in self.offers if one != self.console and not one.hindrance]
-        if others:
-            words = f"Open {others[0].label}"
-            actions.append((words, SYMBOLS[others[0].kind], lambda: self.choose_console(others[0])))
-        self.stage.notice.say(text, fmt.sentences(cure), ("circle-x", "bad"), tuple(actions))
-
-    def _show_outside(self, console: Console) -> None:
-        words = console.kind.upper()
-        self.stage.notice.say(
-            f"The screen of {self.name} speaks {words}",
-            fmt.sentences(console.hindrance or f"{words} opens in an external viewer", console.cure),
-            ("external-link", "muted"),
-            () if console.hindrance else ((f"Open {words} viewer", "external-link", self._open_outside),),
-        )
-
-    def _open_outside(self) -> None:
-        if self.console is not None:
-            self.choose_console(self.console)
 
     def _show_facts(self) -> None:
         """The line below, and the facts in the side panel."""
@@ -372,6 +308,7 @@ class Panel(QWidget):
         if self.session is not None:
             self.session.provide(password, user)
             self.stage.notice.say("Signing in")
+            self.take_keyboard()
 
     def _leave(self) -> None:
         """The keyboard goes to the buttons of this console."""
@@ -395,7 +332,7 @@ class Panel(QWidget):
 
     def _build(self) -> None:
         bar = self.bar
-        self._keys = bar.add("keyboard", "Send keys", lambda: bar.popup(self.keys_menu(), self._keys))
+        self._keys = bar.add("keyboard", "Send keys", lambda: bar.popup(keys_menu(self), self._keys))
         self._full = bar.add("maximize", "Full screen (F11)", lambda: self.wanted.emit("full"))
         self._settings = bar.add("sliders-horizontal", "Settings of this console", self.toggle_side)
         self._shot = bar.add("camera", "Screenshot", lambda: bar.popup(self.shots.menu(), self._shot))
@@ -405,7 +342,7 @@ class Panel(QWidget):
         self._fit = bar.add("scaling", "Real size, 1:1", self.toggle_scale)
         self._close = bar.add("x", "Close this tile", lambda: self.wanted.emit("close"))
         bar.offer(self._close, False)
-        bar.which.clicked.connect(self._popup_which)
+        bar.which.clicked.connect(lambda: popup_which(self))
         line = QWidget(self)
         line.setObjectName("consoleLine")
         line.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -429,56 +366,3 @@ class Panel(QWidget):
         column.addWidget(self.typing)
         column.addWidget(line)
         self.line = line
-
-    def _popup_which(self) -> None:
-        menu = QMenu(self)
-        menu.setToolTipsVisible(True)
-        for console in self.offers:
-            action = QAction(icon(SYMBOLS[console.kind], "muted"), console.label, menu)
-            if console.kind in OUTSIDE:
-                action.setText(f"{console.label} (external viewer)")
-            action.setEnabled(not console.hindrance)
-            action.setToolTip(fmt.tip(fmt.sentences(console.hindrance, console.cure) or console.label))
-            action.triggered.connect(lambda _=False, console=console: self.choose_console(console))
-            menu.addAction(action)
-        if not self.offers:
-            menu.addAction("Its site does not say which consoles there are").setEnabled(False)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(self.bar.which.mapToGlobal(QPoint(0, self.bar.which.height() + 2)))
-
-    def keys_menu(self) -> QMenu:
-        menu = QMenu("Send keys", self)
-        for chord in CHORDS:
-            menu.addAction(chord.name, lambda chord=chord: self.play(chord))
-        menu.addSeparator()
-        for chord in TERMINALS:
-            menu.addAction(chord.name, lambda chord=chord: self.play(chord))
-        menu.setEnabled(self.screen_view is not None and self.screen_view.takes_input)
-        return menu
-
-    def _menu(self) -> QMenu:
-        """All of it, also what has no room in the bar."""
-        menu = QMenu(self)
-        screen = self.screen_view is not None
-        if screen:
-            menu.addMenu(self.keys_menu())
-            menu.addMenu(self.shots.menu())
-            menu.addAction(icon("clipboard-type", "muted"), "Type the clipboard as keys", self.typing.type_clipboard)
-            _checked(menu, "View only", self.settings.view_only, self.toggle_view_only)
-            _checked(menu, "Real size, 1:1", self.settings.scale == Scale.REAL, self.toggle_scale)
-            menu.addSeparator()
-        for symbol, text, what in (
-            ("maximize", "Full screen", "full"),
-            ("app-window", "Move to a window, or back to its tab", "window"),
-            ("columns-2", "Another console beside it…", "beside"),
-        ):
-            menu.addAction(icon(symbol, "muted"), text, lambda what=what: self.wanted.emit(what))
-        _checked(menu, "Settings", self.side.isVisible(), self.toggle_side)
-        return menu
-
-
-def _checked(menu: QMenu, text: str, on: bool, run: Callable[[], None]) -> None:
-    action = menu.addAction(text)
-    action.setCheckable(True)
-    action.setChecked(on)
-    action.triggered.connect(lambda _: run())

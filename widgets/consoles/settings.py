@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QRadioButton, QVBoxLayout, QWidget
 
 from widgets.consoles.layouts import LAYOUTS
@@ -59,6 +59,8 @@ class Side(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFixedWidth(WIDTH)
+        self.setObjectName("consoleSide")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName("Settings of this console")
         self._settings = Settings()
         inner = QWidget()
@@ -85,8 +87,11 @@ class Side(QWidget):
             "Share the clipboard", "Text both ways, while this console has the keyboard", column
         )
         self.clipboard.clicked.connect(lambda on: self._choose(clipboard=on))
-        column.addWidget(label("The guest's keyboard, to type text as keys", "small"))
+        words = label("The guest's keyboard, for text that is typed as keys", "small")
+        words.setWordWrap(True)
+        column.addWidget(words)
         self.layout_ = Combo("The guest's keyboard")
+        self.layout_.setMinimumContentsLength(8)
         self.layout_.fill([(layout.name, key) for key, layout in LAYOUTS.items()], "us")
         self.layout_.activated.connect(lambda _: self._choose(layout=self.layout_.chosen()))
         column.addWidget(self.layout_)
@@ -96,7 +101,7 @@ class Side(QWidget):
         column.addWidget(self.facts)
         column.addStretch(1)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setContentsMargins(1, 0, 0, 0)
         outer.addWidget(scrolled(inner))
 
     def show_settings(self, settings: Settings, *, grabs: bool, can_resize: bool) -> None:

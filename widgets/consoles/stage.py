@@ -20,11 +20,15 @@ class Stage(QFrame):
         super().__init__(parent)
         self.setObjectName("stage")
         self._line = QVBoxLayout(self)
-        self._line.setContentsMargins(1, 1, 1, 1)
+        self._line.setContentsMargins(0, 0, 0, 0)
         self._outer: QWidget | None = None
         self.view: QWidget | None = None
         self.notice = Notice(self)
         self.notice.installEventFilter(self)
+
+    def show_full(self, on: bool) -> None:
+        """Without its edge: there is nothing else on the screen."""
+        self._mark("full", on)
 
     def show_view(self, view: QWidget | None) -> None:
         """Put this in the place of what was there; that is deleted."""
@@ -50,15 +54,18 @@ class Stage(QFrame):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut) and watched is self.view:
-            self.setProperty("lit", event.type() == QEvent.Type.FocusIn)
-            self.style().unpolish(self)
-            self.style().polish(self)
+            self._mark("lit", event.type() == QEvent.Type.FocusIn)
         elif watched is self.notice and event.type() in (QEvent.Type.Resize, QEvent.Type.Show):
             self._centre()
         return False
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._centre()
+
+    def _mark(self, name: str, on: bool) -> None:
+        self.setProperty(name, on)
+        self.style().unpolish(self)
+        self.style().polish(self)
 
     def _centre(self) -> None:
         """The notice in the middle, no wider than there is room."""

@@ -10,6 +10,7 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QMouseEvent, QResizeEvent, 
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from widgets import theme
+from widgets.consoles.menus import keys_menu
 from widgets.consoles.panel import Panel
 from widgets.icons import icon
 from widgets.parts import button, fit, label
@@ -47,11 +48,14 @@ class TopStrip(QFrame):
 
     def come(self, milliseconds: int = STAY_MS) -> None:
         """Be seen, for so long after the mouse has left it."""
-        self.adjustSize()
-        self.move((self.parentWidget().width() - self.width()) // 2, 0)
+        self.centre()
         self.show()
         self.raise_()
         self._timer.start(milliseconds)
+
+    def centre(self) -> None:
+        self.adjustSize()
+        self.move((self.parentWidget().width() - self.width()) // 2, 0)
 
     def enterEvent(self, event: QEvent) -> None:
         self._timer.stop()
@@ -83,8 +87,6 @@ class ConsoleWindow(QWidget):
         panel.changed.connect(self._show_name)
         self.strip = TopStrip(self, self.toggle_full, self._show_keys)
         self._filtered: QObject | None = None
-        leave = QShortcut(QKeySequence("F11"), self)
-        leave.activated.connect(self.toggle_full)
         close = QShortcut(QKeySequence("Ctrl+W"), self)
         close.activated.connect(self.close)
         theme.on_change(self._restyle)
@@ -124,8 +126,7 @@ class ConsoleWindow(QWidget):
         self.deleteLater()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        if self.strip.isVisible():
-            self.strip.come()
+        self.strip.centre()
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.WindowStateChange:
@@ -148,6 +149,8 @@ class ConsoleWindow(QWidget):
         if view is not None and view is not self._filtered:
             view.installEventFilter(self)
             self._filtered = view
+        self.panel.stage.setMouseTracking(full)
+        self.panel.stage.installEventFilter(self)
         if full:
             self.strip.come(TELL_MS)
         else:
@@ -156,6 +159,7 @@ class ConsoleWindow(QWidget):
 
     def _release(self) -> None:
         view: ScreenView | None = self.panel.screen_view
+        self.panel.stage.removeEventFilter(self)
         if view is not None:
             view.let_go()
             view.removeEventFilter(self)
@@ -172,7 +176,7 @@ class ConsoleWindow(QWidget):
             self.give_back()
 
     def _show_keys(self, below: QWidget) -> None:
-        menu = self.panel.keys_menu()
+        menu = keys_menu(self.panel)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.popup(below.mapToGlobal(QPoint(0, below.height() + 2)))
 
