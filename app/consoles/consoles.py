@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from app.consoles.follow import Session
 from app.consoles.loop import ConsoleLoop
+from app.redaction import redact
 from backends.consoles import Console
 from backends.driver import Consoles as OpensConsoles
 from backends.errors import Unsupported
-from backends.model import Ref
+from backends.model import Level, Ref
 
 if TYPE_CHECKING:
     from app.consoles.line import LineSession
     from app.consoles.relay import Relay
     from app.consoles.session import ScreenSession
+    from app.consoles.viewer import Viewer
     from app.inventory import Delta
     from app.services import Services
 
@@ -32,6 +35,7 @@ class Consoles:
         self._services = services
         self._loop = ConsoleLoop()
         self._sessions: set[Session] = set()
+        self._viewers: list[Viewer] = []
         services.inventory.subscribe(self._on_delta)
         services.tasks.subscribe(lambda task: self._wake())
         services.connections.subscribe(lambda connection: self._wake())
@@ -67,13 +71,39 @@ class Consoles:
         return Relay(session, self._loop)
 
     async def viewer(self, ref: Ref, console: Console) -> None:
-        """Open a SPICE or RDP console in the external viewer. Unsupported (with the package's name) without one."""
-        raise NotImplementedError
+        """Open a SPICE or RDP console in this machine's viewer, and return when it runs.
+
+        Raises Unsupported without a viewer, naming the package; Unreachable where the viewer fails at once; what
+        opening the console raises.
+        """
+        from app.consoles.viewer import Viewer, program
+
+        services = self._services
+        await asyncio.to_thread(program, console.kind)
+        driver = services.connections.driver(ref.connection)
+        if not isinstance(driver, OpensConsoles):
+            raise Unsupported(f"{ref.connection} has no consoles")
+        async with asyncio.timeout(OFFERS_S):
+            door = await driver.open_console(console)
+        vm = services.inventory.vm(ref)
+        name = vm.name if vm is not None else ref.id
+        loop = asyncio.get_running_loop()
+
+        def failed(text: str) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(tell, text)
+
+        def tell(text: str) -> None:
+            services.events.add(f"{name}: the viewer ended: {redact(text)}", level=Level.AMBER, ref=ref)
+
+        viewer = Viewer(door, name, services.home / "viewers", failed)
+        await asyncio.to_thread(viewer.start)
+        self._viewers.append(viewer)
+        await services.audit.record("console", ref, "", f"{console.kind} {console.label}".strip(), "ok")
 
     async def screenshot(self, ref: Ref, seconds: float = SCREENSHOT_S) -> bytes:
         """A PNG of the screen: the first complete picture. Raises what stands in the way, or Unreachable."""
         from app.consoles import png
-
         from app.consoles.session import ScreenSession
 
         uid = self._services.identity.uid_of(ref)
@@ -89,6 +119,8 @@ class Consoles:
     async def close(self) -> None:
         """Hang up everything and end the console loop."""
         await asyncio.gather(*(session.close() for session in tuple(self._sessions)))
+        for viewer in self._viewers:
+            viewer.close()
         await self._loop.close()
 
     # Inside
