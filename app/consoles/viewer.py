@@ -133,11 +133,10 @@ class Viewer:
         return [found, "-c", str(self._file)] if Path(found).stem == "remmina" else [found, str(self._file)]
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        began = time.monotonic()
-        code = process.wait()
-        if code == 0 and time.monotonic() - began < EARLY_S:
+        if process.poll() == 0:
             # It gave the file to a window of its own that was open already.
             time.sleep(HANDED_S)
+        code = process.wait()
         last = self._last_words()
         self.close()
         if code > 0:
