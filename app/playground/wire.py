@@ -227,6 +227,7 @@ _FAULTS = {
     "throttle": (400, ("RequestLimitExceeded", "", "RequestThrottledException")),
     "expired": (400, ("RequestExpired", "", "ExpiredTokenException")),
     "denied": (403, ("UnauthorizedOperation", "", "AccessDeniedException")),
+    "unsupported": (400, ("UnsupportedOperation", "", "")),
 }
 
 
