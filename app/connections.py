@@ -15,7 +15,7 @@ from app.form import as_finding, named, validate
 from app.inventory import Inventory
 from app.link import READING, Connection, ConnectionState, Link
 from backends import registry
-from backends.driver import Driver, Option, Settings
+from backends.driver import Driver, Option, Settings, Sorts
 from backends.errors import BackendError, Conflict, Invalid, NotFound, Unreachable, Unsupported
 from backends.model import Changed, Finding, Host, Kind, Level, Listing, Object, Ref, Section, Vm
 
@@ -176,7 +176,7 @@ class Connections:
         connection = Connection(
             name=name,
             kind=kind,
-            section=driver_class.section,
+            section=driver_class.section_of(settings) if isinstance(driver_class, Sorts) else driver_class.section,
             title=driver_class.title,
             settings=dict(settings),
             read_only=read_only,

@@ -127,6 +127,14 @@ class Driver(Protocol):
 
 
 @runtime_checkable
+class Sorts(Protocol):
+    """A driver for platforms of more than one section: a connection belongs where its settings say."""
+
+    @staticmethod
+    def section_of(values: Mapping[str, str]) -> Section: ...
+
+
+@runtime_checkable
 class Watches(Protocol):
     """Reports changes as they happen. The iterator ends by raising Unreachable when the connection is lost.
 

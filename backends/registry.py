@@ -27,12 +27,20 @@ class KindInfo:
     section: Section
     module: str
     contract: int = CONTRACT
+    sections: frozenset[Section] = frozenset()
+    """Those that it serves beside its own (see driver.Sorts)."""
 
 
 BUILT_IN = (
     KindInfo("libvirt", "KVM / libvirt", Section.LOCAL, "backends.libvirt"),
     KindInfo("ec2", "Amazon EC2 or compatible", Section.PUBLIC, "backends.ec2"),
-    KindInfo("libcloud", "Other clouds (libcloud)", Section.PUBLIC, "backends.libcloud"),
+    KindInfo(
+        "libcloud",
+        "Other clouds and managers (libcloud)",
+        Section.PUBLIC,
+        "backends.libcloud",
+        sections=frozenset({Section.PRIVATE}),
+    ),
     KindInfo("demo", "Demo (in memory)", Section.LOCAL, "backends.demo"),
 )
 

@@ -205,7 +205,8 @@ class ConnectDialog(Prompt):
         for row, use in enumerate(kinds):
             self._grey(row, use)
         wanted = next((row for row, use in enumerate(kinds) if use.info.kind == self._wanted), -1)
-        fits = next((row for row, use in enumerate(kinds) if str(use.info.section) == self._section and not use.why), 0)
+        serving = [row for row, use in enumerate(kinds) if self._section in _sections(use) and not use.why]
+        fits = serving[0] if serving else 0
         self.kind.setCurrentIndex(wanted if wanted >= 0 else fits)
         self._choose()
         if not self._given:
@@ -220,7 +221,7 @@ class ConnectDialog(Prompt):
         model = self.kind.model()
         if use.why and isinstance(model, QStandardItemModel):
             model.item(row).setEnabled(False)
-            model.item(row).setToolTip(use.why)
+            model.item(row).setToolTip(fmt.tip(use.why))
 
     def _offer(self, found: list[Found]) -> None:
         """What was found on this machine, to be taken with one press."""
@@ -330,6 +331,11 @@ class ConnectDialog(Prompt):
         if self._busy is not None:
             self._busy.cancel()
         super().done(result)
+
+
+def _sections(use: KindUse) -> tuple[str, ...]:
+    """The sections of the tree that a kind's connections may stand in."""
+    return (str(use.info.section), *map(str, use.info.sections))
 
 
 async def discovered(window: Window) -> list[Found]:

@@ -23,6 +23,7 @@ from backends.model import Kind, Ref
 from widgets import theme
 from widgets.commands import Command
 from widgets.icons import pixmap
+from widgets.parts import label
 
 if TYPE_CHECKING:
     from widgets.window import Window
@@ -162,6 +163,9 @@ class Palette(QFrame):
         self.list.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
         self.list.clicked.connect(self._run)
         box.addWidget(self.list)
+        self.nothing = label("", "muted", self)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        box.addWidget(self.nothing)
         self._commands = [
             self._of_command(command) for command in window.commands.values() if command.id != "app.palette"
         ]
@@ -191,6 +195,9 @@ class Palette(QFrame):
         if text.strip():
             found = [*found[:8], *self._objects(text)] if len(found) > 8 else [*found, *self._objects(text)]
         self.entries.show_entries(found)
+        self.list.setVisible(bool(found))
+        self.nothing.setVisible(not found)
+        self.nothing.setText(f"Nothing is called “{text.strip()}”: no command, VM or host")
         self.list.setCurrentIndex(self.entries.index(0))
 
     def _objects(self, text: str) -> list[Entry]:

@@ -18,8 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.tasks import ENDED, Stage, StageState, Task, TaskState
-from backends.model import now
+from app.tasks import ENDED, WAITING, Offer, Stage, StageState, Task, TaskState
 from widgets import format as fmt
 from widgets import theme
 from widgets.parts import Elided, Sign, button, label, scrolled, set_words
@@ -47,7 +46,6 @@ STAGE_ROLE = {
     StageState.WAITING: ("muted", "pane2"),
     StageState.SKIPPED: ("muted", "pane"),
 }
-WAITING = (TaskState.INTERRUPTED, TaskState.UNKNOWN)
 COPY_SHARE = 2.4
 """The copy takes most of the time and has most to say: its bar is this many times as wide."""
 
@@ -83,18 +81,14 @@ def result_text(task: Task) -> str:
     if task.state == TaskState.DONE:
         return f"done {fmt.age(task.ended)}" if task.ended else "done"
     if task.state == TaskState.INTERRUPTED:
-        return "interrupted"
+        return task.error or "interrupted"
     if task.state == TaskState.UNKNOWN:
-        return "outcome unknown, nothing touched"
+        return task.error or "outcome unknown, nothing touched"
     if task.state in (TaskState.FAILED, TaskState.CANCELLED):
         return task.error or str(task.state)
     if task.state == TaskState.PAUSED:
         return "paused"
     return f"stop forecast {fmt.duration(forecast)}" if forecast is not None else ""
-
-
-def undoable(task: Task) -> bool:
-    return bool(task.undo) and not task.active and (task.undo_until is None or task.undo_until > now())
 
 
 class StageBars(QWidget):
@@ -113,7 +107,7 @@ class StageBars(QWidget):
     def show_task(self, task: Task) -> None:
         self._stages = list(task.stages) or [self._only(task)]
         self.setAccessibleName("; ".join(f"{stage_text(stage)} ({stage.state})" for stage in self._stages))
-        self.setToolTip("\n".join(f"{stage_text(stage)} – {stage.state}" for stage in self._stages))
+        self.setToolTip(fmt.tip("\n".join(f"{stage_text(stage)} – {stage.state}" for stage in self._stages)))
         self.update()
 
     @staticmethod
@@ -189,11 +183,11 @@ class TaskRow(QFrame):
         self._result.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._result, 1)
         self._actions = {
-            "pause": button("Pause", self._pause),
-            "cancel": button("Cancel", lambda: services.tasks.cancel(task.id)),
-            "resume": button("Resume", lambda: services.tasks.retry(task.id)),
-            "retry": button("Retry", lambda: services.tasks.retry(task.id), "rotate-cw"),
-            "undo": button("Undo", lambda: services.tasks.undo(task.id), "undo-2"),
+            Offer.PAUSE: button("Pause", self._pause),
+            Offer.CANCEL: button("Cancel", lambda: services.tasks.cancel(task.id)),
+            Offer.RESUME: button("Resume", lambda: services.tasks.retry(task.id)),
+            Offer.RETRY: button("Retry", lambda: services.tasks.retry(task.id), "rotate-cw"),
+            Offer.UNDO: button("Undo", lambda: services.tasks.undo(task.id), "undo-2"),
         }
         for made in self._actions.values():
             row.addWidget(made)
@@ -213,17 +207,9 @@ class TaskRow(QFrame):
     def task(self) -> Task:
         return self._task
 
-    def offers(self) -> set[str]:
+    def offers(self) -> frozenset[Offer]:
         """The buttons that make sense now."""
-        task = self._task
-        if task.active:
-            return {"cancel"} | ({"pause"} if task.pausable else set())
-        if task.state in WAITING:
-            return {"resume"} | ({"undo"} if undoable(task) else set())
-        found = {"undo"} if undoable(task) else set()
-        if task.retryable and task.state in (TaskState.FAILED, TaskState.CANCELLED):
-            found.add("retry")
-        return found
+        return self._services.tasks.offers(self._task)
 
     def refresh(self) -> None:
         task = self._task
@@ -232,7 +218,7 @@ class TaskRow(QFrame):
         self._bars.show_task(task)
         bad = task.state == TaskState.FAILED
         self._result.setText(result_text(task))
-        if bad and task.cure:
+        if (bad or task.state in WAITING) and task.cure:
             self._result.setToolTip(fmt.tip(f"{task.error}\n{task.cure}"))
         role = "bad" if bad else "warn" if task.state in WAITING else "text"
         self._sign.show_as(KIND_ICONS.get(task.kind, "list-checks"), role)
@@ -240,9 +226,9 @@ class TaskRow(QFrame):
         offers = self.offers()
         for name, made in self._actions.items():
             made.setVisible(name in offers)
-        set_words(self._actions["undo"], "Roll back" if task.state in WAITING else "Undo")
-        self._actions["undo"].setToolTip(fmt.tip(task.undo))
-        set_words(self._actions["pause"], "Resume" if task.state == TaskState.PAUSED else "Pause")
+        set_words(self._actions[Offer.UNDO], "Roll back" if task.state in WAITING else "Undo")
+        self._actions[Offer.UNDO].setToolTip(fmt.tip(task.undo))
+        set_words(self._actions[Offer.PAUSE], "Resume" if task.state == TaskState.PAUSED else "Pause")
         if self._log.isVisible():
             self._show_log()
 
@@ -319,7 +305,7 @@ class TasksDock(QWidget):
     def clear_ended(self) -> None:
         """Take the finished ones off the list; those that can be undone stay."""
         for ident, row in list(self._rows.items()):
-            if row.task.state in ENDED and not undoable(row.task):
+            if row.task.state in ENDED and Offer.UNDO not in row.offers():
                 self._hidden.add(ident)
                 self._drop(ident)
         self._count()

@@ -156,6 +156,7 @@ def _show(state: State, *, as_json: bool) -> None:
         print(f"{host.name}  {host.uri}")  # noqa: T201
     if state.endpoint_url:
         print(f"cloud  {state.endpoint_url}")  # noqa: T201
+        print("cloud-libcloud  the same endpoint through libcloud")  # noqa: T201
 
 
 def _say(text: str) -> None:

@@ -237,7 +237,12 @@ async def cancel(services: Services, args: Row) -> AsyncIterator[Row]:
 
 
 async def playground_add(services: Services, args: Row) -> AsyncIterator[Row]:
-    """Add the playground's connections; one that is there and is as it should be stays."""
+    """Add the playground's connections; one that is there and is as it should be stays. The demo that stood in for
+    it goes."""
+    demo = services.connections.get("demo")
+    if demo is not None and demo.kind == "demo" and demo.settings.keys() <= {"vms"}:
+        await services.connections.forget(demo.name)
+        yield {"type": "note", "message": "the demo is forgotten: here is the playground"}
     for seed in args["seeds"]:
         name, kind, settings, secrets = seed["name"], seed["kind"], seed["settings"], seed["secrets"]
         known = services.connections.get(name)

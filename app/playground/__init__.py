@@ -112,5 +112,6 @@ def _cloud_seeds(url: str, access: str, secret: str) -> list[Seed]:
     broad = {"provider": "ec2", "key": access, "region": region, "host": host, "port": port, "secure": "false"}
     return [
         Seed("cloud", "ec2", ec2, {"secret_access_key": secret}),
-        Seed("cloud-lc", "libcloud", broad, {"secret": secret}),
+        # The same endpoint once more, as every other cloud is reached.
+        Seed("cloud-libcloud", "libcloud", broad, {"secret": secret}),
     ]

@@ -57,7 +57,7 @@ class Driver:
     """One account with one provider."""
 
     kind: ClassVar[str] = "libcloud"
-    title: ClassVar[str] = "Other clouds (libcloud)"
+    title: ClassVar[str] = "Other clouds and managers (libcloud)"
     section: ClassVar[Section] = Section.PUBLIC
     options = providers.Options()
 
@@ -69,6 +69,11 @@ class Driver:
         self._class: type = object
         self._capabilities: frozenset[Capability] = frozenset()
         self._sizes: dict[str, Flavor] = {}
+
+    @staticmethod
+    def section_of(values: Mapping[str, str]) -> Section:
+        """Private managers are reached by the same library as the clouds."""
+        return Section.PRIVATE if values.get("provider") in providers.PRIVATE else Section.PUBLIC
 
     @property
     def uri(self) -> str:

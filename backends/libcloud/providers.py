@@ -39,6 +39,12 @@ DIFFERENT: Mapping[str, Mapping[PowerAction, tuple[str, ...]]] = {
 OUTPUTS = ("ex_get_console_output", "ex_get_serial_output", "ex_read_console_output_node")
 """The names under which drivers give what a VM said on its serial line."""
 
+PRIVATE = frozenset(
+    {"abiquo", "cloudstack", "eucalyptus", "kubevirt", "libvirt", "nimbus", "onapp", "opennebula", "openstack", "vcl"}
+    | {"vcloud", "vsphere"}
+)
+"""Providers that people run themselves."""
+
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"ec2": {"signature_version": "4"}}
 """What a provider's driver needs beyond its own defaults: EC2 takes no version 2 signatures any more."""
 

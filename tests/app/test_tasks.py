@@ -12,7 +12,7 @@ import pytest
 
 from app import redaction
 from app.store import Store, codec
-from app.tasks import Stage, StageState, Task, Tasks, TaskState
+from app.tasks import Offer, Stage, StageState, Task, Tasks, TaskState
 from backends.errors import Cancelled, Conflict, OutcomeUnknown, Unreachable
 from backends.model import Kind, Ref, now
 
@@ -234,3 +234,26 @@ async def test_tasks_outlive_the_process_through_the_store(tmp_path: Path) -> No
     (row,) = await again.tasks()
     assert codec.decode(Task, row) == task
     await again.close()
+
+
+async def test_only_what_can_be_done_is_offered() -> None:
+    tasks = Tasks()
+
+    async def work(task: Task) -> None:
+        raise Conflict("not now")
+
+    def stored() -> Task:
+        return Task("move", "x", state=TaskState.INTERRUPTED, retryable=True, undo="back")
+
+    known, alone = stored(), stored()
+    tasks.adopt(known, work, work)
+    tasks.adopt(alone)
+    assert tasks.offers(known) == {Offer.RESUME, Offer.UNDO}
+    assert tasks.offers(alone) == frozenset()
+    tasks.retry(known.id)
+    assert tasks.offers(known) == {Offer.CANCEL}
+    await tasks.wait(known)
+    assert tasks.offers(known) == {Offer.RETRY, Offer.UNDO}
+    known.undo_until = now() - timedelta(seconds=1)
+    assert tasks.offers(known) == {Offer.RETRY}
+    assert tasks.undo(known.id) is None

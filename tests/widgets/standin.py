@@ -165,6 +165,7 @@ class StandinInfo:
     section: Section
     module: str = ""
     contract: int = 1
+    sections: frozenset[Section] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -541,13 +542,17 @@ class Services:
 
 def show_tasks(services: Services) -> None:
     """The two rows of the picture: one that runs, one that is done and can be undone."""
+
+    async def back(task: Task) -> None:
+        """Takes it back."""
+
     done = move_task(vm_ref("kvm-b", "db-01"), host_ref("kvm-a"), "db-01")
     began = now() - timedelta(minutes=3)
     for stage in done.stages:
         stage.state, stage.began, stage.ended = StageState.DONE, began, began + timedelta(seconds=4.1)
     done.state, done.undo = TaskState.DONE, "moves db-01 back to kvm-b"
     done.downtime_forecast_s, done.result = 0.04, {"downtime_s": 0.038, "seconds": 4.1, "mode": "live"}
-    services.tasks.adopt(done)
+    services.tasks.adopt(done, undo=back)
     moving = move_task(vm_ref("kvm-b", "mail"), Ref("aws-prod", Kind.ZONE, "eu-west-1"), "mail", "cold")
     moving.state, moving.downtime_forecast_s, moving.pausable = TaskState.RUNNING, 9.0, True
     moving.stages[0].state = StageState.DONE

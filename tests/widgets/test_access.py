@@ -88,7 +88,7 @@ async def test_everything_in_the_dialogs_has_a_name(window: Window) -> None:
     dialogs = [made for made in QApplication.topLevelWidgets() if made.isVisible() and made is not window]
     plan = window.findChild(PlanDialog)
     assert isinstance(plan, PlanDialog)
-    plan.advanced_button.click()
+    plan.form.fold.click()
     await until(lambda: plan.choice.planned is not None)
     assert len(dialogs) >= 7
     assert [line for dialog in dialogs for line in nameless(dialog)] == []

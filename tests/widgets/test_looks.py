@@ -16,7 +16,7 @@ from widgets import format as fmt
 from widgets import theme
 from widgets.details.vm import VmPage
 from widgets.parts import FRAME, Check, Facts
-from widgets.plan import verdict_text
+from widgets.plan.shown import verdict_text
 from widgets.toast import Toast
 from widgets.window import Window
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from widgets.palette import Entry, best, score
+from PySide6.QtWidgets import QApplication
+
+from tests.widgets.standin import Services, ended
+from widgets.palette import Entry, Palette, best, score
+from widgets.window import Window
 
 
 def entry(text: str) -> Entry:
@@ -24,3 +28,16 @@ def test_word_starts_come_first() -> None:
 
 def test_no_letters_keep_the_order() -> None:
     assert [item.text for item in best("", map(entry, ["b", "a"]))] == ["b", "a"]
+
+
+async def test_what_finds_nothing_says_so(qapp: QApplication) -> None:
+    window = Window(Services())  # type: ignore[arg-type]
+    window.show()
+    palette = Palette(window)
+    palette.show()
+    palette.edit.setText("zzqx")
+    assert palette.nothing.isVisible() and "zzqx" in palette.nothing.text()
+    palette.edit.setText("re")
+    assert palette.list.isVisible() and palette.nothing.isHidden()
+    palette.close()
+    await ended(window)

@@ -14,7 +14,8 @@ from backends.errors import Unreachable
 from backends.model import Kind, Ref
 from tests.widgets.standin import Services, ended, host_ref, until, vm_ref
 from widgets import theme
-from widgets.plan import FindingLine, PlanDialog
+from widgets.plan import PlanDialog
+from widgets.plan.shown import FindingLine
 from widgets.window import Window
 
 WEB, DB = vm_ref("kvm-a", "web-01"), vm_ref("kvm-a", "db-01")
@@ -43,8 +44,8 @@ async def test_a_green_plan_shows_everything_and_enter_moves(window: Window) -> 
     assert dialog.windowTitle() == "Move web-01 to kvm-b"
     shown = [line.accessibleName() for line in dialog.findChildren(FindingLine)]
     assert shown[0].startswith("amber: memory crosses")
-    assert dialog.mode.chosen() == Mode.LIVE
-    assert dialog.networks["lan"].chosen() == "lan"
+    assert dialog.form.mode.chosen() == Mode.LIVE
+    assert dialog.form.networks["lan"].chosen() == "lan"
     QTest.keyClick(dialog, Qt.Key.Key_Return)
     assert [planned.plan.vm for planned in migrations(window).started] == [WEB]
     assert window.dock.pane == "tasks"
@@ -62,9 +63,9 @@ async def test_a_red_plan_cannot_go_and_says_why(window: Window) -> None:
 async def test_what_is_chosen_is_planned_anew(window: Window) -> None:
     dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
     await until(dialog.go.isEnabled)
-    dialog.networks["lan"].choose("dmz")
-    dialog.mode.choose(Mode.COLD)
-    dialog.boxes["tls"].setChecked(True)
+    dialog.form.networks["lan"].choose("dmz")
+    dialog.form.mode.choose(Mode.COLD)
+    dialog.form.boxes["tls"].setChecked(True)
     dialog._chosen()
     await until(lambda: len(migrations(window).asked) == 2)
     wish = migrations(window).asked[-1][2]
@@ -72,13 +73,13 @@ async def test_what_is_chosen_is_planned_anew(window: Window) -> None:
     assert wish["mode"] == Mode.COLD
     assert wish["live"].tls
     await until(lambda: dialog.choice.asking is None)
-    assert dialog.networks["lan"].chosen() == "dmz"
+    assert dialog.form.networks["lan"].chosen() == "dmz"
 
 
 async def test_enter_does_not_start_an_outdated_plan(window: Window) -> None:
     dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
     await until(dialog.go.isEnabled)
-    dialog.mode.choose(Mode.COLD)
+    dialog.form.mode.choose(Mode.COLD)
     dialog._chosen()
     dialog._start()
     assert migrations(window).started == []

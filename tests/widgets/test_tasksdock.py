@@ -36,7 +36,11 @@ def test_forecast_beside_fact() -> None:
 async def test_offers_follow_the_state(qapp: QApplication) -> None:
     services = Services()
     task = Task("move", "web-01 kvm-a -> kvm-b")
-    services.tasks.adopt(task)
+
+    async def work(task: Task) -> None:
+        """What an earlier run left can be gone on with."""
+
+    services.tasks.adopt(task, work, work)
     row = TaskRow(services, task)  # type: ignore[arg-type]
     cases = (
         (TaskState.RUNNING, {"cancel"}),
@@ -51,6 +55,9 @@ async def test_offers_follow_the_state(qapp: QApplication) -> None:
         assert row.offers() == offers
     task.undo_until = now() - HOURS
     assert row.offers() == {"retry"}
+    alone = Task("power", "stop web-01", state=TaskState.INTERRUPTED, retryable=True, undo="starts it")
+    services.tasks.adopt(alone)
+    assert TaskRow(services, alone).offers() == set(), "nothing is offered that cannot be done"  # type: ignore[arg-type]
 
 
 async def test_rows_come_go_and_act(qapp: QApplication) -> None:

@@ -235,7 +235,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_secrets_do_not_show(lab: Lab) -> None:
     seeds = {seed.name: seed for seed in lab.state.connections}
-    assert list(seeds) == ["kvm-a", "kvm-b", "cloud", "cloud-lc"]
+    assert list(seeds) == ["kvm-a", "kvm-b", "cloud", "cloud-libcloud"]
     secret = seeds["cloud"].secrets["secret_access_key"]
     assert secret
     assert secret not in repr(lab.state)

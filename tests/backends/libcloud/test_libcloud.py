@@ -19,7 +19,7 @@ from app.playground.endpoint import Endpoint
 from backends.driver import Capability
 from backends.errors import NotFound, Unsupported
 from backends.libcloud import Driver, providers
-from backends.model import Flavor, Kind, PowerAction, PowerState, Ref, Scope, Vm
+from backends.model import Flavor, Kind, PowerAction, PowerState, Ref, Scope, Section, Vm
 from tests.backends.cloud import libcloud_settings, running_endpoint
 
 C = Capability
@@ -203,3 +203,9 @@ async def test_a_ca_counts_for_its_own_connection_only(endpoint: Endpoint, tls_p
     assert await trusting.check() == []
     await trusting.close()
     await wary.close()
+
+
+def test_private_managers_stand_in_their_own_section() -> None:
+    assert set(providers.choices()) >= providers.PRIVATE
+    assert Driver.section_of({"provider": "openstack"}) == Section.PRIVATE
+    assert Driver.section_of({"provider": "digitalocean"}) == Section.PUBLIC

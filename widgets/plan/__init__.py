@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtWidgets import (
     QDialog,
-    QFormLayout,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QProgressBar,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from app.migration.plan import Mapping, Mode, Path, Verdict
-from backends.model import Finding, Kind, Level, LiveOptions, Ref
+from app.migration.plan import Mapping, Mode
+from app.migration.plan import Path as Path
+from app.migration.plan import Verdict as Verdict
+from backends.model import Finding as Finding
+from backends.model import Kind, Level, LiveOptions, Ref
 from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
 from widgets.icons import icon
-from widgets.parts import Card, Check, Combo, Facts, Sign, button, clear, fit, label, scrolled, set_words
+from widgets.parts import Card, Check, Combo, button, fit, label, scrolled, set_words
+from widgets.plan.choices import Choices
+from widgets.plan.shown import Findings, ForecastCard, Steps, verdict_text
 
 if TYPE_CHECKING:
     from app.migration import Planned
     from widgets.window import Window
 
 REPLAN_MS = 250
-PATH_WORDS = {
-    Path.NONE: "memory only: the storage is shared",
-    Path.DIRECT: "from host to host",
-    Path.WORKSTATION: "through this workstation",
-    Path.INSIDE: "inside the cloud",
-}
-MODE_WORDS = {Mode.LIVE: "live: runs on", Mode.WARM: "warm: a short stop", Mode.COLD: "cold: stopped meanwhile"}
-SIGNS = {
-    Level.RED: ("circle-x", "bad"),
-    Level.AMBER: ("circle-alert", "warn"),
-    Level.INFO: ("info", "muted"),
-}
 ROLES = {"green": "ok", "amber": "warn", "red": "bad"}
 TARGETS = (Kind.HOST, Kind.ZONE)
 
@@ -79,26 +68,6 @@ class Choice:
         return red[0] if red else "" if self.planned.verdict.allowed else self.planned.verdict.text
 
 
-class FindingLine(QWidget):
-    """One finding: its sign, its words, its cure."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__()
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 2, 0, 2)
-        row.setSpacing(8)
-        row.addWidget(Sign(*SIGNS[finding.level], self), 0, Qt.AlignmentFlag.AlignTop)
-        column = QVBoxLayout()
-        column.setSpacing(1)
-        for text, name in ((finding.message, ""), (finding.cure, "muted")):
-            if text:
-                line = label(text, name, self, copy=True)
-                line.setWordWrap(True)
-                column.addWidget(line)
-        row.addLayout(column, 1)
-        self.setAccessibleName(f"{finding.level}: {finding.message}. {finding.cure}")
-
-
 class PlanDialog(QDialog):
     """Plans anew whenever something is chosen; Move starts what may start."""
 
@@ -108,7 +77,6 @@ class PlanDialog(QDialog):
         fit(self, 900, 640)
         self._window, self._services = window, window.services
         self.choices = [Choice(ref) for ref in refs]
-        self._filling = False
         self._timer = QTimer(self, singleShot=True, interval=REPLAN_MS)
         self._timer.timeout.connect(self._replan_current)
         outer = QVBoxLayout(self)
@@ -141,8 +109,8 @@ class PlanDialog(QDialog):
         self.list.currentRowChanged.connect(lambda _: self._show())
         middle.addWidget(self.list)
         middle.addWidget(scrolled(self._left()), 5)
-        self._choices = scrolled(self._right())
-        middle.addWidget(self._choices, 4)
+        self._side = scrolled(self._right())
+        middle.addWidget(self._side, 4)
         outer.addLayout(self._bottom())
         self._title()
         self._replan_all()
@@ -191,86 +159,14 @@ class PlanDialog(QDialog):
         return found
 
     def _left(self) -> QWidget:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(12)
-        findings, steps = Card("Findings"), Card("What will happen")
-        self._findings = QVBoxLayout()
-        findings.body.addLayout(self._findings)
-        self._steps = QGridLayout()
-        self._steps.setColumnStretch(1, 1)
-        self._steps.setHorizontalSpacing(8)
-        steps.body.addLayout(self._steps)
-        column.addWidget(findings)
-        column.addWidget(steps)
-        column.addStretch(1)
-        return inner
+        self.findings, self.steps = Findings(), Steps()
+        return _column(self.findings, self.steps)
 
     def _right(self) -> QWidget:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(12)
-        forecast, options = Card("Forecast"), Card("Choices")
-        self.forecast = Facts(right=(1,))
-        forecast.body.addWidget(self.forecast)
-        self._form = QFormLayout()
-        self._form.setHorizontalSpacing(12)
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        options.body.addLayout(self._form)
-        self.name = QLineEdit()
-        self.mode, self.storage, self.flavor = Combo("How"), Combo("Storage"), Combo("Flavor")
-        self.networks: dict[str, Combo] = {}
-        self.name.textEdited.connect(lambda _: self._chosen())
-        self.name.setAccessibleName("Name")
-        for combo in (self.mode, self.storage, self.flavor):
-            combo.activated.connect(lambda _: self._chosen())
-        for text, widget in (
-            ("How", self.mode), ("Name", self.name), ("Storage", self.storage), ("Flavor", self.flavor)
-        ):  # fmt: skip
-            self._form.addRow(label(text, "muted"), widget)
-        self.advanced_button = button("Advanced", self._toggle_advanced, "sliders-horizontal")
-        self.advanced_button.setCheckable(True)
-        options.body.addWidget(self.advanced_button, 0, Qt.AlignmentFlag.AlignLeft)
-        self.advanced = self._advanced()
-        options.body.addWidget(self.advanced)
-        column.addWidget(forecast)
-        column.addWidget(options)
-        column.addStretch(1)
-        return inner
-
-    def _advanced(self) -> QWidget:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 4, 0, 0)
-        self.boxes: dict[str, Check] = {}
-        for name, text, tip in (
-            ("tls", "Encrypt what crosses the network (TLS)", "needs certificates on both hosts"),
-            ("peer_to_peer", "Let the hosts talk to each other", "peer-to-peer"),
-            ("tunnelled", "Through libvirt's own connection", "tunnelled; implies peer-to-peer"),
-            ("post_copy", "Switch first, fetch memory after", "post-copy: surely ends, but a loss then stops the VM"),
-            ("auto_converge", "Slow the guest down if it never ends", "auto-converge"),
-        ):
-            box = Check(text, inner)
-            box.setToolTip(tip)
-            box.clicked.connect(lambda _: self._chosen())
-            column.addWidget(box)
-            self.boxes[name] = box
-        form = QFormLayout()
-        self.parallel, self.bandwidth = QSpinBox(), QSpinBox()
-        self.parallel.setRange(0, 16)
-        self.parallel.setSpecialValueText("one")
-        self.bandwidth.setRange(0, 100_000)
-        self.bandwidth.setSuffix(" MB/s")
-        self.bandwidth.setSpecialValueText("no limit")
-        for text, spin in (("Connections at once", self.parallel), ("Bandwidth", self.bandwidth)):
-            spin.setAccessibleName(text)
-            spin.valueChanged.connect(lambda _: self._chosen())
-            form.addRow(label(text, "muted"), spin)
-        column.addLayout(form)
-        inner.hide()
-        return inner
+        self.forecast, self.form = ForecastCard(), Choices()
+        self.form.changed.connect(self._chosen)
+        self.form.folded_out.connect(lambda last: self._side.ensureWidgetVisible(last))
+        return _column(self.forecast, self.form)
 
     def _bottom(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -282,10 +178,6 @@ class PlanDialog(QDialog):
         self.go.setDefault(True)
         row.addWidget(self.go)
         return row
-
-    def _toggle_advanced(self) -> None:
-        self.advanced.setVisible(self.advanced_button.isChecked())
-        QTimer.singleShot(0, self, lambda: self._choices.ensureWidgetVisible(self.bandwidth))
 
     # Planning
 
@@ -332,24 +224,9 @@ class PlanDialog(QDialog):
 
     def _chosen(self) -> None:
         """Something was chosen by hand: take it in and plan anew soon."""
-        if self._filling:
-            return
         choice = self.choice
-        mode = self.mode.chosen()
-        choice.mode = mode if isinstance(mode, Mode) else None
-        pairs = tuple((name, str(combo.chosen())) for name, combo in self.networks.items() if combo.chosen())
-        choice.mapping = Mapping(
-            networks=pairs,
-            storage=str(self.storage.chosen() or ""),
-            flavor=str(self.flavor.chosen() or ""),
-            name=self.name.text().strip(),
-        )
-        choice.live = replace(
-            choice.live,
-            **{name: box.isChecked() for name, box in self.boxes.items()},
-            parallel=self.parallel.value(),
-            bandwidth_bps=self.bandwidth.value() * 1_000_000,
-        )
+        choice.mode, choice.mapping = self.form.chosen_mode(), self.form.mapping()
+        choice.live = self.form.live(choice.live)
         self._timer.start()
 
     def _start(self) -> None:
@@ -386,7 +263,7 @@ class PlanDialog(QDialog):
             symbol = {"green": "circle-check", "amber": "circle-alert", "red": "circle-x"}.get(colour, "clock")
             item = self.list.item(row)
             item.setIcon(icon(symbol, ROLES.get(colour, "muted")))
-            item.setToolTip(choice.reason or (choice.planned.verdict.text if choice.planned else ""))
+            item.setToolTip(fmt.tip(choice.reason or (choice.planned.verdict.text if choice.planned else "")))
         choice = self.choice
         asking = choice.asking is not None
         self._busy.setVisible(asking)
@@ -409,73 +286,12 @@ class PlanDialog(QDialog):
         reasons = [choice.reason for choice in self.choices if choice.reason]
         # With one VM the line above says it already.
         self._why.setText(reasons[0] if reasons and (self.target() is None or len(self.choices) > 1) else "")
-        self.go.setToolTip(reasons[0] if reasons and not allowed else "")
+        self.go.setToolTip(fmt.tip(reasons[0]) if reasons and not allowed else "")
 
     def _fill(self, planned: Planned) -> None:
-        clear(self._findings)
-        order = list(Level)
-        for finding in sorted(planned.verdict.findings, key=lambda finding: order.index(finding.level)):
-            self._findings.addWidget(FindingLine(finding))
-        if not planned.verdict.findings:
-            self._findings.addWidget(label("nothing stands against it", "muted"))
-        clear(self._steps)
-        for number, step in enumerate(planned.steps, 1):
-            line = label(step, "", copy=True)
-            line.setWordWrap(True)
-            place = label(f"{number}.", "muted")
-            self._steps.addWidget(place, number, 0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight)
-            self._steps.addWidget(line, number, 1)
-        plan, forecast = planned.plan, planned.plan.forecast
-        self.forecast.show_rows(
-            [
-                ("Takes", fmt.duration(forecast.seconds)),
-                ("Stops for", fmt.duration(forecast.downtime_s)),
-                ("Sends", fmt.size(forecast.bytes)),
-                ("Way", PATH_WORDS[plan.path]),
-                ("Original", _original(planned)),
-            ]
-        )
-        self._fill_choices(planned)
-
-    def _fill_choices(self, planned: Planned) -> None:
-        self._filling = True
-        try:
-            plan, facts, mapping = planned.plan, planned.target, self.choice.mapping
-            self.mode.fill([(MODE_WORDS[mode], mode) for mode in Mode], plan.mode)
-            if not self.name.hasFocus():
-                self.name.setText(mapping.name or self._name(plan.vm))
-            pools = [
-                (f"{pool.name}, {fmt.size(pool.free_bytes)} free" if pool.size_bytes else pool.name, pool.name)
-                for pool in facts.pools
-            ]
-            self.storage.fill([("as it fits", ""), *pools], mapping.storage)
-            flavors = [
-                (f"{flavor.name}, {flavor.vcpus} vCPU, {fmt.size(flavor.memory_bytes)}", flavor.name)
-                for flavor in facts.flavors
-            ]
-            self.flavor.fill([("the smallest that fits", ""), *flavors], mapping.flavor)
-            live = plan.mode == Mode.LIVE
-            self.advanced_button.setVisible(live)
-            self.advanced.setVisible(live and self.advanced_button.isChecked())
-            self._form.setRowVisible(self.storage, bool(pools))
-            self._form.setRowVisible(self.flavor, bool(flavors))
-            self._fill_networks(planned)
-        finally:
-            self._filling = False
-
-    def _fill_networks(self, planned: Planned) -> None:
-        wanted = sorted({nic.network for nic in planned.source.nics if nic.network})
-        known = [(network.name, network.name) for network in planned.target.networks]
-        for name in set(self.networks) - set(wanted):
-            self._form.removeRow(self.networks.pop(name))
-        chosen = dict(self.choice.mapping.networks)
-        for name in wanted if known else ():
-            if name not in self.networks:
-                combo = self.networks[name] = Combo(f"Network for {name}")
-                combo.activated.connect(lambda _: self._chosen())
-                self._form.addRow(label(f"Network {name}", "muted"), combo)
-            same = name if any(name == data for _, data in known) else ""
-            self.networks[name].fill([("as it fits", ""), *known], chosen.get(name) or same)
+        for card in (self.findings, self.steps, self.forecast):
+            card.fill(planned)
+        self.form.fill(planned, self._name(planned.plan.vm), self.choice.mapping, self.choice.live)
 
     def _name(self, ref: Ref) -> str:
         item = self._services.inventory.get(ref)
@@ -486,18 +302,12 @@ class PlanDialog(QDialog):
         return name if name == ref.connection else f"{ref.connection} / {name}"
 
 
-def verdict_text(verdict: Verdict) -> str:
-    """What is said across the plan; an amber one names what to look at first."""
-    if verdict.colour != "amber":
-        return verdict.text
-    amber = [finding.message for finding in verdict.findings if finding.level == Level.AMBER]
-    more = f" (and {len(amber) - 1} more)" if len(amber) > 1 else ""
-    return f"{verdict.text}. Look first: {amber[0].rstrip('.')}{more}" if amber else verdict.text
-
-
-def _original(planned: Planned) -> str:
-    """What becomes of the VM where it is now."""
-    plan = planned.plan
-    if plan.copy:
-        return "stays as it is"
-    return "goes with it" if plan.mode == Mode.LIVE else f"kept for undo, {plan.keep_source_days} days"
+def _column(*cards: Card) -> QWidget:
+    inner = QWidget()
+    column = QVBoxLayout(inner)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(12)
+    for card in cards:
+        column.addWidget(card)
+    column.addStretch(1)
+    return inner
