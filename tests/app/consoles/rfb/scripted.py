@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from struct import calcsize, pack, unpack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from app.consoles.rfb import RfbClient, RfbOptions
 from app.consoles.rfb.framebuffer import Box, Bytes
 
+Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 SHAPES = {0: ">xxx16s", 3: ">?HHHH", 4: ">?xxI", 5: ">BHH", 150: ">?HHHH"}
 """The client's messages of one size: type -> the rest."""
 
@@ -217,3 +219,52 @@ async def replayed(stream: bytes) -> tuple[RfbClient, Exception | None]:
         await asyncio.wait(tasks)
         far.close()
     return client, error
+
+
+@asynccontextmanager
+async def opened(sock: socket.socket, **arguments: Any) -> AsyncIterator[tuple[RfbClient, Events]]:
+    """A client of a real server, once its size is known; an error that ends it is raised."""
+    events = Events()
+    client = RfbClient(sock, on=events, **arguments)
+    running = asyncio.create_task(client.run())
+    first = asyncio.create_task(events.next("damaged"))
+    try:
+        await asyncio.wait([first, running], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        yield client, events
+    finally:
+        first.cancel()
+        await client.close()
+        await asyncio.wait([running])
+    running.result()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something outside that tells nobody; `holds` may block."""
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(holds):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def until_same(client: RfbClient, events: Events, picture: Callable[[], Picture]) -> None:
+    """Wait for updates until the client shows what the server's own picture shows, pixel by pixel."""
+    try:
+        async with asyncio.timeout(20):
+            while not same(client, expected := await asyncio.to_thread(picture)):
+                await events.next("damaged")
+    except TimeoutError:
+        shown = client.framebuffer.pixels[:, :, 2::-1]
+        assert shown.shape == expected.shape
+        wrong = (shown != expected).any(axis=2)
+        pytest.fail(f"{wrong.sum()} of {wrong.size} pixels differ, the first at {np.argwhere(wrong)[0]}")
+
+
+def same(client: RfbClient, picture: Picture) -> bool:
+    return np.array_equal(client.framebuffer.pixels[:, :, 2::-1], picture)
+
+
+def psnr(client: RfbClient, picture: Picture) -> float:
+    """How like the server's picture what the client shows is, in dB."""
+    error = client.framebuffer.pixels[:, :, 2::-1].astype(float) - picture
+    return float(10 * np.log10(255**2 / max((error**2).mean(), 1e-9)))
