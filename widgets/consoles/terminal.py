@@ -145,7 +145,7 @@ class TerminalView(QAbstractScrollArea):
         if self._start is not None and (new.epoch != old.epoch or new.start >= new.top):
             self._start = None
             self.shown = new = self.terminal.view()
-        if new.epoch != self.selection.epoch:
+        if new.epoch != self.selection.epoch or self._is_overwritten(old, new):
             self.selection.clear()
         if self._start is not None:
             self._start = new.start
@@ -188,6 +188,18 @@ class TerminalView(QAbstractScrollArea):
         for view in (old, new):
             if view.cursor is not None and (moved or old.cursor != new.cursor):
                 self._update_row(view.cursor[0] - view.start)
+
+    def _is_overwritten(self, old: View, new: View) -> bool:
+        """Whether selected text that was in view is another now."""
+        span = self.selection.span
+        if span is None:
+            return False
+        first = max(span.start[0], old.start, new.start)
+        last = min(span.end[0] + 1, old.start + len(old.rows), new.start + len(new.rows))
+        return (
+            first < last
+            and old.rows[first - old.start : last - old.start] != new.rows[first - new.start : last - new.start]
+        )
 
     def _update_row(self, number: int) -> None:
         top = PAD + number * self.cells.height
