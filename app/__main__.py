@@ -81,19 +81,23 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
         time.sleep(0.2)
 
     async def open_services(prompt: Prompt) -> Services:
-        from app.cli.channel import Desk
         from app.services import Services
 
-        services = await Services.open(home, vault_key_file=vault_key_file, prompt=prompt)
+        return await Services.begin(home, vault_key_file=vault_key_file, prompt=prompt)
+
+    async def go(services: Services) -> None:
+        from app.cli.channel import Desk
+
+        await services.fill()
+        services.go()
         await owner.serve(Desk(services).handle)
         if demo is not None and services.connections.get("demo") is None:
             await services.connections.add("demo", "demo", {"vms": str(demo)}, {})
-        return services
 
     try:
         _choose_screen(screenshot)
         # By name: the window's modules are not held to the strict types of the floors below.
-        code: int = import_module("widgets.window").main(open_services, screenshot)
+        code: int = import_module("widgets.window").main(open_services, go, screenshot)
         return code
     finally:
         owner.release()

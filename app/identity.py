@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import uuid
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GATHER_S = 0.5
+PORTION = 1000
 MOVING_S = 300.0
 """How long a VM may be seen at both places while somebody else moves it."""
 
@@ -56,6 +56,7 @@ class Identity:
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
+        self._loaded = store is None
         self._known: dict[str, _Known] = {}
         self._uids: dict[Ref, str] = {}
         self._by_uuid: dict[str, tuple[str, ...]] = {}
@@ -75,12 +76,19 @@ class Identity:
         return identity
 
     async def load(self) -> None:
-        """Take in what the store knows. Call it before the first VM is seen."""
+        """Take in what the store knows, some milliseconds at a time.
+
+        A uid that is given before this ends becomes another word for the one that the store knows.
+        """
         if self._store is None:
             return
         rows = await self._store.identities()
-        # Built beside the loop: nothing else looks at them before this returns.
-        await asyncio.to_thread(self._restore, rows)
+        for start in range(0, len(rows), PORTION):
+            self._restore(rows[start : start + PORTION])
+            await asyncio.sleep(0)
+        self._loaded = True
+        if self._dirty:
+            self._changed(next(iter(self._dirty)))
 
     async def close(self) -> None:
         """Follow no longer and write what is left."""
@@ -94,7 +102,7 @@ class Identity:
 
     async def flush(self) -> None:
         """Write what changed, now. What cannot be written stays for the next time."""
-        if self._store is None or not (self._dirty or self._dropped):
+        if self._store is None or not self._loaded or not (self._dirty or self._dropped):
             return
         dirty, self._dirty = self._dirty, set()
         dropped, self._dropped = self._dropped, set()
@@ -163,6 +171,10 @@ class Identity:
             known.host = fresh[0].host
             self._vanished.pop(uid, None)
 
+    def true(self, uid: str) -> str:
+        """The uid that one which was given too early stands for; else the same."""
+        return self._aliases.get(uid, uid)
+
     def ref_of(self, uid: str) -> Ref | None:
         """Where the VM is, or was seen last; None for a uid that is not known."""
         known = self._find(uid)
@@ -218,19 +230,16 @@ class Identity:
     # Inside
 
     def _restore(self, rows: list[tuple[str, ...]]) -> None:
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            for row in rows:
-                try:
-                    known = _known(row)
-                except (TypeError, ValueError) as error:
-                    log.warning("the identity %r cannot be read: %s", row[0], error)
-                    continue
-                self._take(known)
-        finally:
-            if collecting:
-                gc.enable()
+        for row in rows:
+            try:
+                known = _known(row)
+            except (TypeError, ValueError) as error:
+                log.warning("the identity %r cannot be read: %s", row[0], error)
+                continue
+            early = self._uids.get(known.ref)
+            self._take(known)
+            if early is not None and early != known.uid and early in self._dirty:
+                self._merge(early, known)
 
     def _find(self, uid: str) -> _Known | None:
         return self._known.get(self._aliases.get(uid, uid))
@@ -298,7 +307,7 @@ class Identity:
 
     def _changed(self, uid: str) -> None:
         self._dirty.add(uid)
-        if self._store is None or self._writing is not None:
+        if self._store is None or not self._loaded or self._writing is not None:
             return
         try:
             loop = asyncio.get_running_loop()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TASKS_KEPT = 200
+PORTION = 1000
+"""So many stored objects are taken in before the loop runs again: some milliseconds."""
 
 
 class Services:
@@ -102,6 +104,25 @@ class Services:
         Parameters: `connect` False leaves every connection idle (offline); `vault_key_file` and `prompt` open the
         vault of secrets where there is no keyring. Raises what Store.open raises.
         """
+        services = await cls.begin(home, connect=connect, vault_key_file=vault_key_file, prompt=prompt)
+        await services.fill()
+        if connect:
+            services.go()
+        return services
+
+    @classmethod
+    async def begin(
+        cls,
+        home: Path,
+        *,
+        connect: bool = True,
+        vault_key_file: Path | None = None,
+        prompt: Prompt | None = None,
+    ) -> Services:
+        """As `open`, but with an empty inventory, which `fill` fills: enough to show a window meanwhile.
+
+        `connect` also says that we own the folder, so whatever was running then is not running now.
+        """
         from app.audit import Audit
         from app.identity import Identity
         from app.secrets import Secrets
@@ -109,16 +130,32 @@ class Services:
 
         store = await Store.open(home)
         try:
-            identity = await Identity.open(store)
-            services = cls(home, store, identity, Secrets(home, key_file=vault_key_file, prompt=prompt), Audit(store))
+            secrets = Secrets(home, key_file=vault_key_file, prompt=prompt)
+            services = cls(home, store, Identity(store), secrets, Audit(store))
         except BaseException:
             await store.close()
             raise
-        await services._restore(adopt=connect)
-        if connect:
-            services.connections.start()
-            services._recovery = asyncio.create_task(services._recover(), name="recovery")
+        await services.connections.load()
+        await services._load_tasks(adopt=connect)
+        for finding in store.findings:
+            services.events.add(finding.message, level=finding.level)
         return services
+
+    async def fill(self) -> None:
+        """Take in the last known picture, some milliseconds at a time, and after it who is who."""
+        names = {connection.name for connection in self.connections.all()}
+        objects = await self.store.load_objects()
+        for start in range(0, len(objects), PORTION):
+            self.inventory.restore(item for item in objects[start : start + PORTION] if item.ref.connection in names)
+            await asyncio.sleep(0)
+        await self.identity.load()
+        self.identity.follow(self.inventory)
+        self._recorder = Recorder(self.inventory, self.tasks, self.store)
+
+    def go(self) -> None:
+        """Connect everything, and look at what earlier migrations left."""
+        self.connections.start()
+        self._recovery = asyncio.create_task(self._recover(), name="recovery")
 
     async def close(self) -> None:
         """End it in order: what asks, what runs, what writes, the store. Idempotent."""
@@ -144,17 +181,9 @@ class Services:
         await self.store.close()
         logs.stop(self._log)
 
-    async def _restore(self, *, adopt: bool) -> None:
-        """The last known picture and the earlier tasks, from the store.
-
-        `adopt`: we own the folder, so whatever was running then is not running now.
-        """
+    async def _load_tasks(self, *, adopt: bool) -> None:
         from app.store import codec
 
-        await self.connections.load()
-        names = {connection.name for connection in self.connections.all()}
-        objects = await self.store.load_objects()
-        self.inventory.restore(item for item in objects if item.ref.connection in names)
         for row in await self.store.tasks(TASKS_KEPT):
             try:
                 task = codec.decode(Task, row)
@@ -166,10 +195,6 @@ class Services:
                 task.error = "Causeway ended in the middle of it"
                 task.ended = now()
             self.tasks.adopt(task)
-        for finding in self.store.findings:
-            self.events.add(finding.message, level=finding.level)
-        self.identity.follow(self.inventory)
-        self._recorder = Recorder(self.inventory, self.tasks, self.store)
         self._told = {task.id: task.state for task in self.tasks.all()}
         self.tasks.subscribe(self._on_task)
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from app.secrets import Prompt
     from app.services import Services
 
+    Opening = Callable[[Prompt], Awaitable[Services]]
+    Going = Callable[[Services], Awaitable[None]]
+
 log = logging.getLogger(__name__)
 
 SETTLE_S = 12.0
@@ -34,7 +37,7 @@ DRAWN_S = 1.5
 """And then for the last rows and charts to be drawn."""
 
 
-def run(open_services: Callable[[Prompt], Awaitable[Services]], screenshot: Path | None) -> int:
+def run(open_services: Opening, go: Going, screenshot: Path | None) -> int:
     """Make the application, the loop, the services and the window; end them in reverse order."""
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
@@ -47,12 +50,13 @@ def run(open_services: Callable[[Prompt], Awaitable[Services]], screenshot: Path
     quitting = asyncio.Event()
     app.aboutToQuit.connect(quitting.set)
     with loop:
-        code: int = loop.run_until_complete(_live(open_services, screenshot, quitting, loop))
+        code: int = loop.run_until_complete(_live(open_services, go, screenshot, quitting, loop))
     return code
 
 
 async def _live(
-    open_services: Callable[[Prompt], Awaitable[Services]],
+    open_services: Opening,
+    go: Going,
     screenshot: Path | None,
     quitting: asyncio.Event,
     loop: asyncio.AbstractEventLoop,
@@ -71,6 +75,8 @@ async def _live(
         services.on_front = window.to_front
         services.on_picture = partial(save_picture, window)
         try:
+            await go(services)
+            window.filled()
             if screenshot is not None:
                 await settled(services)
                 save_picture(window, screenshot)

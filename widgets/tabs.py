@@ -31,6 +31,7 @@ class Tabs(QTabWidget):
         super().__init__(window)
         self._window = window
         self._preview = ""
+        self._waiting: list[str] = []
         self.setObjectName("tabs")
         self.setDocumentMode(True)
         self.setIconSize(QSize(16, 16))
@@ -98,24 +99,41 @@ class Tabs(QTabWidget):
 
     def kept(self) -> list[str]:
         """The keys of the pages that stay, for the next start; the one that is shown is last."""
-        keys = [page.key for page in self.pages()[1:] if page.key != self._preview]
+        keys = self._waiting + [page.key for page in self.pages()[1:] if page.key != self._preview]
         current = self.page().key
         return [key for key in keys if key != current] + ([current] if current in keys else [])
 
     def restore(self, keys: list[str]) -> None:
-        for key in keys:
-            kind, _, rest = key.partition(":")
-            if kind == "console":
-                self._window.consoles.restore(rest)
-                continue
-            ref = self._window.services.identity.ref_of(rest) if kind == "vm" else None
-            try:
-                ref = ref or (Ref.parse(rest) if kind == "host" else Ref(rest, Kind.CONNECTION, rest))
-            except ValueError:
-                continue
-            known = ref in self._window.services.inventory or self._window.services.connections.get(ref.id) is not None
-            if known and kind in ("vm", "host", "site"):
-                self.open(ref, stay=True)
+        """Open pages by their keys; those of what is not known yet wait for `restore_rest`."""
+        self._waiting = [key for key in keys if not self._reopen(key)]
+
+    def restore_rest(self) -> None:
+        """Now all is known: open what was waiting, forget what is not there."""
+        for page in self.pages():
+            uid, key = self._window.services.identity.true(page.uid), page.key
+            if uid != page.uid:
+                page.key, page.uid = key.replace(page.uid, uid), uid
+                self._preview = page.key if self._preview == key else self._preview
+        waiting, self._waiting = self._waiting, []
+        current = self.page()
+        for key in waiting:
+            self._reopen(key)
+        # Whoever has opened something meanwhile goes on with that.
+        if current.key != "overview":
+            self.setCurrentWidget(current)
+
+    def _reopen(self, key: str) -> bool:
+        kind, _, rest = key.partition(":")
+        services = self._window.services
+        if kind == "console":
+            return self._window.consoles.restore(rest)
+        ref = services.identity.ref_of(rest) if kind == "vm" else None
+        try:
+            ref = ref or (Ref.parse(rest) if kind == "host" else Ref(rest, Kind.CONNECTION, rest))
+        except ValueError:
+            return False
+        known = ref in services.inventory or services.connections.get(ref.id) is not None
+        return known and kind in ("vm", "host", "site") and self.open(ref, stay=True) is not None
 
     def _key(self, ref: Ref) -> str:
         if ref.kind == Kind.VM:

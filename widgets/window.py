@@ -280,6 +280,10 @@ class Window(QMainWindow):
             self._columns.setSizes([316, self.width() - 316])
         self.restore(await self.services.store.setting(STATE))
 
+    def filled(self) -> None:
+        """All that the store knows is there: open what was waiting for it."""
+        self.tabs.restore_rest()
+
     async def save_state(self) -> None:
         await self.services.store.set_setting(STATE, self.state())
 
@@ -368,6 +372,7 @@ class Window(QMainWindow):
     def _wire(self) -> None:
         tree = self.tree
         self.search.changed.connect(tree.set_query)
+        self.search.left.connect(tree.enter)
         tree.opened.connect(self.open_ref)
         tree.selection_changed.connect(self._on_selection)
         tree.move_requested.connect(self.plan_move)
@@ -521,8 +526,15 @@ class Window(QMainWindow):
         self.status.refresh()
 
 
-def main(open_services: Callable[[Prompt], Awaitable[Services]], screenshot: Path | None = None) -> int:
-    """Run the window until it is closed. Returns the exit code; with `screenshot` it saves a picture and ends."""
+def main(
+    open_services: Callable[[Prompt], Awaitable[Services]],
+    go: Callable[[Services], Awaitable[None]],
+    screenshot: Path | None = None,
+) -> int:
+    """Run the window until it is closed. Returns the exit code; with `screenshot` it saves a picture and ends.
+
+    `open_services` gives what the window needs to be shown, `go` fills it and connects everything.
+    """
     from widgets.start import run
 
-    return run(open_services, screenshot)
+    return run(open_services, go, screenshot)

@@ -27,7 +27,7 @@ from app.services import Services
 from app.store import Store
 from backends.model import Host, Kind, Object, Ref, Vm, now
 from tests.bench.row import row
-from tests.e2e.desktop import Desktop, desktop
+from tests.e2e.desktop import Desktop, desktop, eventually
 from widgets.theme import LIGHT
 from widgets.window import STATE
 
@@ -39,7 +39,8 @@ ANSWERING, SILENT = "one site that answers", f"{SITES} sites, none answers"
 KEY = "q"
 """Only the names of a tenth of the VMs hold it, and nothing else of them does."""
 GIVE_UP_S = 60.0
-TREE = (0, 40, 400, 700)
+QUIET_S = 1.0
+TREE = (0, 115, 400, 600)
 """Where the tree is on the screen: left, top, width, height."""
 NAMES = (48, 220)
 """The columns of it that hold the beginnings of the names."""
@@ -100,11 +101,20 @@ class Eyes:
             time.sleep(0.002)
         return time.monotonic()
 
+    def settled(self) -> float:
+        """When the names changed last, once they have not for a while: rows that come later count."""
+        last, at = names(self.tree()), time.monotonic()
+        while time.monotonic() - at < QUIET_S:
+            if (seen := names(self.tree())) != last:
+                last, at = seen, time.monotonic()
+            time.sleep(0.002)
+        return at
+
 
 def has(image: QImage, colour: str) -> bool:
     """Whether a colour shows behind the names: the mark of a found word, or the window itself."""
-    wanted = QColor(colour).rgb()
-    return any(image.pixel(x, y) == wanted for y in range(5, image.height(), 13) for x in range(*NAMES, 3))
+    part = names(image)
+    return QColor(colour).rgb().to_bytes(4, sys.byteorder) in bytes(part.constBits())
 
 
 def names(image: QImage) -> QImage:
@@ -120,21 +130,27 @@ def changed(before: QImage, after: QImage) -> float:
 
 
 def start(screen: Desktop, eyes: Eyes, home: Path) -> dict[str, float]:
-    """One start: seconds to the window, to the first key's painted rows, to an opened row; CPU seconds; closing."""
+    """One start: seconds to the window, to all that the first key finds, to an opened row; CPU seconds; closing."""
     asyncio.run(as_new(home))
     began = time.monotonic()
     process = subprocess.Popen([CAUSEWAY, "--home", home], env=screen.env)
     program = psutil.Process(process.pid)
     try:
         window = eyes.until(lambda image: has(image, LIGHT.pane), "a window")
+        eventually(lambda: screen.xdotool("getwindowfocus", "getwindowname") == "Causeway", "it has the keyboard")
         screen.key("ctrl+f", KEY)
-        keyed = eyes.until(lambda image: has(image, LIGHT.warn_bg), "what was found is marked")
+        eyes.until(lambda image: has(image, LIGHT.warn_bg), "what was found is marked")
+        keyed = eyes.settled()
+        used = sum(program.cpu_times()[:2])
+        again = time.monotonic()
         screen.key("Escape")
         eyes.until(lambda image: not has(image, LIGHT.warn_bg), "all rows again")
         before = names(eyes.tree())
-        screen.key("F6", "Down", "Down", "Right")
-        opened = eyes.until(lambda image: changed(before, names(image)) > 0.3, "an opened row")
-        used = sum(program.cpu_times()[:2])
+        screen.key("F6", "Left")
+        eyes.until(lambda image: changed(before, names(image)) > 0.1, "a closed row")
+        before = names(eyes.tree())
+        screen.key("Right")
+        opened = eyes.until(lambda image: changed(before, names(image)) > 0.1, "an opened row") - again
         leaving = time.monotonic()
         process.terminate()
         eyes.until(lambda image: not has(image, LIGHT.pane), "the window is gone")
@@ -147,7 +163,7 @@ def start(screen: Desktop, eyes: Eyes, home: Path) -> dict[str, float]:
     return {
         "window": window - began,
         "key": keyed - began,
-        "open": opened - began,
+        "open": keyed - began + opened,
         "cpu": used,
         "hidden": hidden - leaving,
         "ended": ended - leaving,
