@@ -70,9 +70,9 @@ async def _free(move: Move) -> list[str]:
 
 async def carry(move: Move) -> Result:
     """Let the platform move it. However that ends, look where the VM is."""
-    if move.repeated:
-        return await settled(move, None)
     plan, source = move.plan, move.source
+    if move.repeated and not (plan.live.post_copy and _half_way(move, *await both(move))):
+        return await settled(move, None)
     if not isinstance(source, MovesLive):
         raise Unsupported(f"{source.name} cannot move a running VM")
 
@@ -112,6 +112,12 @@ async def both(move: Move) -> tuple[Vm | None, Vm | None]:
     return here, there
 
 
+def _half_way(move: Move, here: Vm | None, there: Vm | None) -> bool:
+    """Whether a post-copy move broke off after its switch: the target runs it and needs the memory on the source."""
+    migrating = here is not None and here.state == PowerState.MIGRATING
+    return move.plan.live.post_copy and migrating and there is not None and there.state != PowerState.OFF
+
+
 async def settled(move: Move, error: BaseException | None) -> Result:
     """Find out which side has the VM after a move that broke off, and leave it running there alone.
 
@@ -124,6 +130,13 @@ async def settled(move: Move, error: BaseException | None) -> Result:
     pause = 0.2
     while True:
         here, there = await both(move)
+        # A Conflict says that its platform knows nothing of a post-copy to go on with.
+        if _half_way(move, here, there) and not isinstance(error, Conflict):
+            move.task.state = TaskState.UNKNOWN
+            raise OutcomeUnknown(
+                f"{name} was switched to {plan.to.connection}, but not all of its memory is there: nothing was touched",
+                cure="it goes on when both hosts reach each other; leave the paused one alone",
+            )
         if there is not None and there.state == PowerState.RUNNING:
             if here is not None and here.state == PowerState.RUNNING and here.ref != there.ref:
                 move.task.state = TaskState.UNKNOWN

@@ -14,7 +14,7 @@ from backends.libvirt.client import Conn
 from backends.libvirt.domainxml import Domain
 from backends.libvirt.picture import domain
 from backends.libvirt.storage import remove_volume, volume_of
-from backends.libvirt.translate import AUTOSTART, MIGRATION, STATES
+from backends.libvirt.translate import AUTOSTART, BY_A_MOVE, MIGRATION, STATES
 from backends.model import PowerAction
 
 EDITABLE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -54,7 +54,7 @@ def power(conn: Conn, uuid: str, action: PowerAction) -> None:
     state, reason = item.state()
     if state not in FROM[action]:
         raise Conflict(f"{item.name()} is {STATES[state][1]}: cannot {action}", object_name=item.name())
-    if action == PowerAction.RESUME and state == libvirt.VIR_DOMAIN_PAUSED and reason == PAUSED_BY_MOVE:
+    if action == PowerAction.RESUME and state == libvirt.VIR_DOMAIN_PAUSED and reason in BY_A_MOVE:
         raise Denied(
             f"{item.name()} is paused by a move: it may run on the other side already",
             cure="let the move's recovery decide; resuming it here could make two of it",

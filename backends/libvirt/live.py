@@ -28,6 +28,7 @@ YANK_AFTER_S = 4.0
 ABORTS_WITHIN_S = 30.0
 POST_COPY_AFTER = 2
 """Iterations of pre-copy before a post-copy move switches over."""
+IN_POST_COPY = frozenset({libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED})
 MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
 STORED = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 
@@ -84,6 +85,8 @@ def params(move: Move, dest_xml: str, persist_xml: str) -> dict[str, Any]:
         found[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(options.copy_storage)
     if options.bandwidth_bps:
         found[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = max(options.bandwidth_bps >> 20, 1)
+        if options.post_copy:
+            found[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY] = max(options.bandwidth_bps >> 20, 1)
     if options.parallel > 1:
         found[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = options.parallel
     if dest_xml:
@@ -101,14 +104,16 @@ async def run(client: Client, other: Client, move: Move, progress: Callable[[Pro
     """Move it. Returns when the target says it runs there and the source no longer has it.
 
     On an error the VM is where it was, else OutcomeUnknown. Cancelling aborts; a move that was through is a success.
+    A post-copy move that broke off after its switch is gone on with: nothing else saves the VM.
     """
     if move.options.tunnelled and move.options.copy_storage:
         raise Unsupported("a tunnelled move cannot copy disks", cure="choose TLS, or shared storage")
-    leftovers = await client.call(lambda _conn: _prepare(move), what="prepare the move")
+    going_on = await client.call(lambda conn: _in_post_copy(conn, move.uuid))
+    leftovers = await client.call(lambda _conn: _prepare(move, going_on), what="prepare the move")
     ended = threading.Event()
     began = time.monotonic()
     watcher = asyncio.create_task(_watch(client, move, progress, ended))
-    work = asyncio.ensure_future(client.call(lambda _conn: _migrate(move), deadline=LONG, changes=True))
+    work = asyncio.ensure_future(client.call(lambda _conn: _migrate(move, going_on), deadline=LONG, changes=True))
     failure: BaseException | None = None
     try:
         await asyncio.shield(work)
@@ -128,16 +133,34 @@ async def run(client: Client, other: Client, move: Move, progress: Callable[[Pro
     if where == "source":
         if failure is None:
             raise OutcomeUnknown("the move was reported done, but the VM is still on the source")
+        if going_on:
+            raise OutcomeUnknown("the VM is not on the target any more, and its memory is not all here") from failure
         with suppress(BackendError):
             await other.call(lambda conn: _clean(conn, move, leftovers), changes=True)
         raise failure
     raise OutcomeUnknown(f"it is not sure where the VM runs: {where}") from failure
 
 
-def _prepare(move: Move) -> tuple[str, ...]:
+def _in_post_copy(conn: Conn, uuid: str) -> bool:
+    """Whether the target runs it and still needs the memory that is here."""
+    try:
+        state, reason = conn.lookupByUUIDString(uuid).state()
+    except libvirt.libvirtError:
+        return False
+    return state == libvirt.VIR_DOMAIN_PAUSED and reason in IN_POST_COPY
+
+
+def _prepare(move: Move, going_on: bool) -> tuple[str, ...]:
     """Judge what would fail later. Returns the paths of the disks that a copy leaves on the source."""
     source, target = connection(move.source), connection(move.target)
     item = picture.domain(source, move.uuid)
+    if going_on:
+        # Where the line broke without a word, QEMU here still waits on the old one.
+        with suppress(libvirt.libvirtError):
+            item.abortJobFlags(libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY)
+        return tuple(
+            disk.source for disk in Domain.parse(item.XMLDesc(0)).disks if disk.target in move.options.copy_storage
+        )
     if not item.isActive():
         raise Conflict(f"{item.name()} is not running: only a running VM moves live")
     with suppress(NotFound):
@@ -183,7 +206,7 @@ def _rewritten(text: str, target: Conn, move: Move) -> str:
     return definition.text()
 
 
-def _migrate(move: Move) -> None:
+def _migrate(move: Move, going_on: bool) -> None:
     source, target = connection(move.source), connection(move.target)
     item = picture.domain(source, move.uuid)
     persistent = bool(item.isPersistent())
@@ -191,8 +214,10 @@ def _migrate(move: Move) -> None:
     if move.options.pool or move.options.networks:
         dest_xml = _rewritten(item.XMLDesc(MIGRATABLE), target, move)
         persist_xml = _rewritten(item.XMLDesc(STORED), target, move) if persistent else ""
-    live = item.state()[0] != libvirt.VIR_DOMAIN_PAUSED
+    live = going_on or item.state()[0] != libvirt.VIR_DOMAIN_PAUSED
     wanted, values = flags(move.options, persistent, live), params(move, dest_xml, persist_xml)
+    if going_on:
+        wanted |= libvirt.VIR_MIGRATE_POSTCOPY_RESUME
     if wanted & libvirt.VIR_MIGRATE_PEER2PEER:
         item.migrateToURI3(move.target_uri, values, wanted)
     else:
@@ -247,6 +272,10 @@ async def _abort(client: Client, move: Move, work: asyncio.Future[None]) -> None
     """End the job and wait until libvirt has rolled it back. It may have been too late: the caller looks."""
     for tried in range(round(ABORTS_WITHIN_S / ABORT_EVERY_S)):
         with suppress(BackendError):
+            if await client.call(lambda conn: _in_post_copy(conn, move.uuid)):
+                # The target runs it already, and needs the rest of its memory.
+                await asyncio.wait({work})
+                return
             await client.call(lambda conn: _abort_job(conn, move.uuid), changes=True)
             if tried * ABORT_EVERY_S > YANK_AFTER_S:
                 await client.call(lambda conn: _yank(conn, move.uuid), changes=True)

@@ -49,7 +49,8 @@ PAUSED_REASONS = {
     12: "post-copy",
     13: "post-copy failed",
 }
-REASON_MIGRATION = 2
+BY_A_MOVE = frozenset({2, 12, 13})
+"""Paused for a move: only the move, or its recovery, knows whether it may go on here."""
 RUNNING_STATES = frozenset({1, 2, 3, 7})
 
 
@@ -98,7 +99,7 @@ def power_state(item: Quick) -> tuple[PowerState, str]:
     state, word = STATES.get(item.state, STATES[0])
     if state == PowerState.PAUSED and item.reason in PAUSED_REASONS:
         word = f"paused ({PAUSED_REASONS[item.reason]})"
-        if item.reason == REASON_MIGRATION:
+        if item.reason in BY_A_MOVE:
             state = PowerState.MIGRATING
         elif item.reason == 10:
             state = PowerState.CRASHED

@@ -272,3 +272,24 @@ def jobs(host: Host, guest: LabGuest) -> str:
     """What its QEMU copies."""
     said = host.virsh("qemu-monitor-command", guest.uuid, "--hmp", "info block-jobs")
     return "" if "No active jobs" in said else said
+
+
+def test_the_program_is_killed_after_a_post_copy_move_switched(
+    lab: Lab, guest: LabGuest, program: Program, owners: list[Owner]
+) -> None:
+    """The target runs it and needs the memory that is on the source: the next start brings the rest over."""
+    boot = guest.beats(lab.a)[-1].boot
+    guest.tell(lab.a, "dirty 24", "DIRTY")
+    owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=4 * SLOW, post_copy=True))
+    owner.expect(lambda: "post-copy" in reason(lab.a, guest), "it does not switch")
+    owner.kill()
+    task = migration(program)
+    assert task["state"] == "done", task
+    assert "interrupted in step 'move'" in str(task["log"]), task
+    judge(lab, guest, program, "kvm-b")
+    assert guest.beats(lab.b)[-1].boot == boot
+
+
+def reason(host: Host, guest: LabGuest) -> str:
+    """The state in which a host has it, and why."""
+    return host.virsh("domstate", guest.uuid, "--reason").strip()

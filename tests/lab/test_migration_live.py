@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -26,7 +26,10 @@ from tests.lab.test_migration import known, place, until
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 MIB = 1 << 20
 SLOW = 12 * MIB
-NAMES = {"kvm-a": "kvm-b", "kvm-b": "kvm-a"}
+POOL = "<pool type='dir'><name>elsewhere</name><target><path>/var/lib/libvirt/elsewhere</path></target></pool>"
+LAN = "type='network'"
+PLUGGED = ("<source network='lan'/>", "<source bridge='br7'/>")
+NETWORK = "<network><name>dmz</name><forward mode='bridge'/><bridge name='br0'/></network>"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -160,3 +163,41 @@ async def test_post_copy_ends_a_move_that_would_never_end(one: Traveller) -> Non
     assert "post-copy" in reason(source, one.guest)
     await one.arrive(task, target)
     one.guest.tell(target, "clean", "CLEAN")
+
+
+@pytest.fixture
+def elsewhere(lab: Lab) -> Iterator[Lab]:
+    """kvm-b with a pool, a network and a bridge that kvm-a does not have; another VM there uses the bridge."""
+    folder = lab.b.folder / "lib/elsewhere"
+    folder.mkdir(exist_ok=True)
+    (lab.b.folder / "lib/made.xml").write_text(POOL, encoding="utf-8")
+    lab.b.virsh("pool-create", str(lab.b.folder / "lib/made.xml"))
+    (lab.b.folder / "lib/made.xml").write_text(NETWORK, encoding="utf-8")
+    lab.b.virsh("net-create", str(lab.b.folder / "lib/made.xml"))
+    lab.b.run("ip", "link", "add", "br7", "type", "bridge")
+    lab.b.run("ip", "link", "set", "br7", "up")
+    lab.make(lab.b, start=False, change=lambda xml: xml.replace(LAN, "type='bridge'", 1).replace(*PLUGGED))
+    yield lab
+    lab.clear()
+    lab.b.virsh("net-destroy", "dmz")
+    lab.b.virsh("pool-destroy", "elsewhere")
+    lab.b.run("ip", "link", "del", "br7")
+
+
+@pytest.mark.parametrize("network", ["dmz", "br7"])
+async def test_disks_and_networks_of_other_names(elsewhere: Lab, services: Services, network: str) -> None:
+    """The disk lands in a pool of another path, the NIC on another network or bridge, now and after the next boot."""
+    lab = elsewhere
+    guest = lab.make(lab.a, pool="default")
+    await asyncio.to_thread(guest.wait_beats, lab.a)
+    it = Traveller(lab, services, guest, guest.beats(lab.a)[-1].boot)
+    task = await it.begin(LiveOptions(), Mapping(networks=(("lan", network),), storage="elsewhere"))
+    await it.arrive(task, lab.b)
+    for words in ((), ("--inactive",)):
+        text = lab.b.virsh("dumpxml", guest.uuid, *words)
+        assert f"<source file='/var/lib/libvirt/elsewhere/{guest.file}'" in text
+        assert re.search(rf"<source (network|bridge)='{network}'", text), text
+        assert "network='lan'" not in text
+    assert (lab.b.folder / "lib/elsewhere" / guest.file).exists()
+    assert not (lab.images(lab.a) / guest.file).exists()
+    assert lab.b.run("ip", "-o", "link", "show", "master", "br7" if network == "br7" else "br0").count("vnet") >= 1
