@@ -13,6 +13,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ PATH_LIMIT = 107
 KEEPALIVE_S = 5
 KEEPALIVE_COUNT = 5
 DIAL_S = 20.0
+ENDED_S = 1.0
+TERMINAL = "xterm-256color"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class SshHost:
     keyfile: str = ""
     known_hosts: str = ""
     passphrase: str = ""
+    password: str = ""
 
     def __repr__(self) -> str:
         return f"SshHost({self.user}@{self.host}:{self.port or 22})"
@@ -71,6 +75,28 @@ class _Channel:
     async def close(self) -> None:
         self._writer.close()
         await self._writer.wait_closed()
+
+
+class Shell:
+    """A shell on the host: `socket` has its terminal's bytes."""
+
+    def __init__(self, near: socket.socket, process: Any) -> None:
+        self.socket = near
+        self._process = process
+
+    async def ended(self) -> bool:
+        """Whether it ended by itself; False where it runs, or the connection was lost."""
+        return await TRANSPORT.submit(self._ended())
+
+    async def _ended(self) -> bool:
+        # What it ended with comes after its last byte.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait_closed(), ENDED_S)
+        return self._process.exit_status is not None or self._process.exit_signal is not None
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give its terminal another size, in cells. From any thread."""
+        TRANSPORT.loop.call_soon_threadsafe(self._process.change_terminal_size, columns, rows)
 
 
 TRANSPORT = LoopThread("ssh")
@@ -108,12 +134,20 @@ class SshConnection:
         """
         return await TRANSPORT.submit(self._forward_port(place))
 
+    async def shell(self, columns: int, rows: int) -> Shell:
+        """A login shell in a terminal of this size, in cells. Denied, Unreachable."""
+        return await TRANSPORT.submit(self._shell(columns, rows))
+
     async def run(self, command: str) -> str:
         """The output of a command on the host. Raises BackendError with its words where it fails."""
         return await TRANSPORT.submit(self._run(command))
 
     async def close(self) -> None:
         await TRANSPORT.submit(self._close())
+
+    def close_soon(self) -> None:
+        """Begin to close, from any thread."""
+        TRANSPORT.start(self._close())
 
     def open_blocking(self, candidates: Sequence[str], seconds: float = 30.0) -> str:
         """`open` and `forward` for a thread without a loop."""
@@ -135,6 +169,8 @@ class SshConnection:
             options["client_keys"] = [self.host.keyfile]
         if self.host.passphrase:
             options["passphrase"] = self.host.passphrase
+        if self.host.password:
+            options["password"] = self.host.password
         if self.host.known_hosts:
             options["known_hosts"] = self.host.known_hosts
         name = self.host.host
@@ -197,8 +233,25 @@ class SshConnection:
             raise NotFound(f"{self.host.host}: nothing answers at {place} ({error.reason})") from None
         except (OSError, TimeoutError, asyncssh.Error) as error:
             raise Unreachable(f"{self.host.host}: {place} does not answer: {error or 'no answer'}") from None
+        return self._carried(_Channel(reader, writer))
+
+    async def _shell(self, columns: int, rows: int) -> Shell:
+        import asyncssh
+
+        connection = self._connected()
+        try:
+            async with asyncio.timeout(DIAL_S):
+                process = await connection.create_process(term_type=TERMINAL, term_size=(columns, rows), encoding=None)
+        except asyncssh.ChannelOpenError as error:
+            raise Denied(f"{self.host.host} gives no shell: {error.reason}") from None
+        except (OSError, TimeoutError, asyncssh.Error) as error:
+            raise Unreachable(f"{self.host.host}: no shell: {error or 'no answer'}") from None
+        return Shell(self._carried(_Channel(process.stdout, process.stdin)), process)
+
+    def _carried(self, channel: _Channel) -> socket.socket:
+        """A socket that is the near end of a channel."""
         ours, theirs = pair()
-        carrying = asyncio.create_task(pump(theirs, _Channel(reader, writer)))
+        carrying = asyncio.create_task(pump(theirs, channel))
         self._pumps.add(carrying)
         carrying.add_done_callback(self._pumps.discard)
         return ours

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.consoles.line import LineSession
     from app.consoles.relay import Relay
     from app.consoles.session import ScreenSession
+    from app.consoles.shell import ShellSession
     from app.consoles.viewer import Viewer
     from app.inventory import Delta
     from app.services import Services
@@ -63,6 +64,13 @@ class Consoles:
         from app.consoles.line import LineSession
 
         return self._kept(LineSession(self._services, self._loop, self._services.identity.uid_of(ref), console))
+
+    def shell(self, ref: Ref, user: str = "", port: int | None = None) -> ShellSession:
+        """SSH to a guest, not opened yet; without `user` and `port` as ~/.ssh/config has it."""
+        from app.consoles.shell import ShellSession
+
+        uid = self._services.identity.uid_of(ref)
+        return self._kept(ShellSession(self._services, self._loop, uid, user=user, port=port))
 
     def relay(self, session: LineSession) -> Relay:
         """A socket that carries a line to another process of this user."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from app.link import ConnectionState
 from app.redaction import remember
 from backends.consoles import Console, Door
 from backends.driver import Consoles as OpensConsoles
@@ -312,17 +311,17 @@ class Session:
         # Taken over once: who takes it back is not fought.
         self._console, self._force = door.console, False
         try:
-            await self._audit(ref, door.console)
+            await self._audit(ref, f"{door.console.kind} {door.console.label}")
         except BaseException:
             door.close()
             raise
         return door
 
-    async def _audit(self, ref: Ref, console: Console) -> None:
+    async def _audit(self, ref: Ref, which: str) -> None:
         """One line per session: who opened which console."""
         if not self._audited:
             self._audited = True
-            await self._services.audit.record("console", ref, "", f"{console.kind} {console.label}".strip(), "ok")
+            await self._services.audit.record("console", ref, "", which.strip(), "ok")
 
     async def _rest(self, error: Exception, facts: object, attempt: int) -> None:
         """Say what is wrong, and wait for what may help."""
@@ -359,7 +358,7 @@ class Session:
             await asyncio.sleep(max(0.0, self._tries[0] + 1.0 - time.monotonic()))
         self._tries.append(time.monotonic())
 
-    def _facts(self) -> tuple[Ref | None, PowerState | None, ConnectionState | None]:
+    def _facts(self) -> tuple[object, ...]:
         """What a new attempt depends on."""
         ref, vm = self.ref, self.vm
         connection = None if ref is None else self._services.connections.get(ref.connection)
