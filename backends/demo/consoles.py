@@ -73,7 +73,8 @@ class Switchboard:
     def cut(self, vm: Ref) -> None:
         """Every console of a VM ends, as when its machine goes. Any thread."""
         with self._lock:
-            ends = [end for (ref, _kind), ends in self._lines.items() if ref == vm for end in ends]
+            mine = [key for key in self._lines if key[0] == vm]
+            ends = [end for key in mine for end in self._lines.pop(key)]
         for end in ends:
             _hang_up(end)
         self._screens.pop(vm.id, None)
@@ -121,11 +122,14 @@ class Switchboard:
 
     def _open_line(self, vm: Vm, console: Console, force: bool) -> Door:
         with self._lock:
-            held = list(self._lines.get((vm.ref, console.kind), ()))
-        if held and not force:
-            raise Conflict(
-                f"{vm.name}'s serial line is in use by somebody else", object_name=vm.name, cure="take it over"
-            )
+            held = [end for end in self._lines.get((vm.ref, console.kind), ()) if not _over(end)]
+            if held and not force:
+                raise Conflict(
+                    f"{vm.name}: another session has its serial line open",
+                    object_name=vm.name,
+                    cure="take it over: the other session ends",
+                )
+            self._lines.pop((vm.ref, console.kind), None)
         for end in held:
             _hang_up(end)
         ref = vm.ref
@@ -185,10 +189,11 @@ class Switchboard:
                 return
             finally:
                 with self._lock:
-                    ends = self._lines[(vm, kind)]
-                    ends.remove(theirs)
+                    ends = self._lines.get((vm, kind), [])
+                    if theirs in ends:
+                        ends.remove(theirs)
                     if not ends:
-                        del self._lines[(vm, kind)]
+                        self._lines.pop((vm, kind), None)
                 writer.close()
                 with suppress(ConnectionError):
                     await writer.wait_closed()
@@ -202,6 +207,16 @@ def password(vm: Vm) -> str:
     if vm.name.startswith("ldap-"):
         return ASKED
     return f"{zlib.crc32(vm.ref.id.encode()):08x}" if vm.name.startswith("db-") else ""
+
+
+def _over(end: socket.socket) -> bool:
+    """Whether the other half was closed, which its server may not have seen yet."""
+    try:
+        return end.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _hang_up(end: socket.socket) -> None:

@@ -25,6 +25,8 @@ DIM = (0x9A, 0x90, 0x88)
 LINES = 6
 """How many lines of what was typed are kept."""
 RETURN, BACKSPACE, CAPS_LOCK = (0xFF0D, 0xFF8D), 0xFF08, 0xFFE5
+MODIFIERS = frozenset((*range(0xFFE1, 0xFFEF), 0xFE03, 0xFF7E))
+"""Shift, Control, Alt and so on: they write nothing by themselves."""
 
 
 def _glyphs() -> NDArray[np.bool_]:
@@ -113,7 +115,7 @@ class Screen:
             self._typed[-1] = self._typed[-1][:-1]
         elif keysym == CAPS_LOCK:
             self.caps_lock = not self.caps_lock
-        else:
+        elif keysym not in MODIFIERS:
             point = keysym & 0xFFFFFF if keysym >> 24 == 1 else keysym
             shown = chr(point) if FIRST <= point <= LAST else f"<{keysym:x}>"
             self._typed[-1] = (self._typed[-1] + shown)[-self.width // 12 + 4 :]
