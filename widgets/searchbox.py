@@ -59,9 +59,13 @@ class Keycap(QLabel):
 
 
 class SearchBox(QFrame):
-    """Ctrl+F goes here, Escape empties it. `changed` carries the whole query, chips included."""
+    """Ctrl+F goes here, Escape empties it. `changed` carries the whole query, chips included.
+
+    `left` goes on to what was found: True (Return) opens the first of it, False (Down) only goes there.
+    """
 
     changed = Signal(str)
+    left = Signal(bool)
 
     def __init__(self, search: Finder, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -88,6 +92,7 @@ class SearchBox(QFrame):
         self._completer.popup().setObjectName("offers")
         self._completer.setWidget(self.edit)
         self.edit.textEdited.connect(self._on_edited)
+        self.edit.returnPressed.connect(self._on_return)
         self.edit.installEventFilter(self)
         self.setFocusProxy(self.edit)
         QShortcut(QKeySequence.StandardKey.Find, self, activated=self.go)
@@ -133,6 +138,8 @@ class SearchBox(QFrame):
                 return True
             elif event.key() == Qt.Key.Key_Down and not self._completer.popup().isVisible():
                 self._offer()
+                if not self._completer.popup().isVisible():
+                    self.left.emit(False)
                 return True
         return super().eventFilter(watched, event)
 
@@ -145,6 +152,12 @@ class SearchBox(QFrame):
             self.edit.setText(rest)
         self._offer() if rest and not rest.endswith(" ") else self._completer.popup().hide()
         self._say()
+
+    def _on_return(self) -> None:
+        popup = self._completer.popup()
+        if self.text() and not (popup.isVisible() and popup.currentIndex().isValid()):
+            popup.hide()
+            self.left.emit(True)
 
     def _on_chosen(self, query: str) -> None:
         """What was chosen is a finished term, unless its value is still missing."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMenu
 
 from app.tasks import Task
@@ -186,6 +188,17 @@ async def test_light_and_dark(window: Window) -> None:
     assert theme.DARK.pane in window.styleSheet()
     window.toggle_theme()
     assert not theme.is_dark()
+
+
+async def test_return_in_the_search_opens_what_was_found(window: Window) -> None:
+    await until(lambda: window.tree.rows.rowCount() > 3)
+    QTest.keyClicks(window.search.edit, "db")
+    QTest.keyClick(window.search.edit, Qt.Key.Key_Down)
+    assert window.tree.selected() == [vm_ref("kvm-a", "db-01")]
+    assert window.tabs.kept() == []
+    QTest.keyClick(window.search.edit, Qt.Key.Key_Return)
+    assert window.tabs.page().name == "db-01"
+    assert len(window.tabs.kept()) == 1
 
 
 async def test_f6_goes_round(window: Window) -> None:

@@ -171,6 +171,16 @@ class Tree(QWidget):
         """Make an object the current row, opening what it stands below. False where it is not in the tree."""
         return self.view.go_to(ref)
 
+    def enter(self, open_it: bool) -> None:
+        """Go to the first VM of those that are shown, and open it if so asked."""
+        for row in range(self.rows.rowCount()):
+            for found in self.rows.vms([row]):
+                self.select(found)
+                self.view.setFocus(Qt.FocusReason.OtherFocusReason)
+                if open_it:
+                    self.opened.emit(found)
+                return
+
     def set_query(self, text: str) -> None:
         """Show what a search finds; empty shows everything."""
         words = [word for word in text.split() if ":" not in word and ">" not in word and "<" not in word]
