@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import time
@@ -11,8 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli import main as cli
-from app.cli.printer import failed
 from backends.errors import BackendError, Unsupported
 
 if TYPE_CHECKING:
@@ -32,6 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     words = arranged(sys.argv[1:] if arguments is None else arguments)
     try:
+        if not words or (len(words) == 2 and words[0] == "--home"):
+            # The parser takes a fifth of the time that the window needs.
+            from app.paths import home
+
+            return start_window(home(words[-1] if words else None), None, None, None)
+        from app.cli import main as cli
+
         return cli.run(words, start_window)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -40,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         if error.cure:
             print(f"  {error.cure}", file=sys.stderr)  # noqa: T201
         if "--json" in words:
+            from app.cli.printer import failed
+
             failed(error.message, error.cure)
         return 1
 
@@ -70,6 +78,8 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
     """Open the window, or bring the one that is open to the front."""
     from app.owner import Owner
 
+    # Until the window is filled nearly all that is made stays, and the collector would walk it again and again.
+    gc.disable()
     deadline = time.monotonic() + WAIT_S
     while (owner := Owner.acquire(home)) is None:
         answer = asyncio.run(_ask_the_open_one(home, screenshot and screenshot.absolute()))
@@ -83,12 +93,14 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
     async def open_services(prompt: Prompt) -> Services:
         from app.services import Services
 
-        return await Services.begin(home, vault_key_file=vault_key_file, prompt=prompt)
+        return await Services.begin(home, vault_key_file=vault_key_file, prompt=prompt, opening=opening)
 
     async def go(services: Services) -> None:
         from app.cli.channel import Desk
 
         await services.fill()
+        gc.freeze()
+        gc.enable()
         services.go()
         await owner.serve(Desk(services).handle)
         if demo is not None and services.connections.get("demo") is None:
@@ -96,6 +108,10 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
 
     try:
         _choose_screen(screenshot)
+        from app.store import Store
+
+        # It is read through once, beside the imports of the window.
+        opening = Store.begin(home)
         # By name: the window's modules are not held to the strict types of the floors below.
         code: int = import_module("widgets.window").main(open_services, go, screenshot)
         return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,17 +119,19 @@ class Services:
         connect: bool = True,
         vault_key_file: Path | None = None,
         prompt: Prompt | None = None,
+        opening: Future[Store] | None = None,
     ) -> Services:
         """As `open`, but with an empty inventory, which `fill` fills: enough to show a window meanwhile.
 
-        `connect` also says that we own the folder, so whatever was running then is not running now.
+        `connect` also says that we own the folder, so whatever was running then is not running now. `opening` is
+        the store of `home`, where its opening was begun before.
         """
         from app.audit import Audit
         from app.identity import Identity
         from app.secrets import Secrets
         from app.store import Store
 
-        store = await Store.open(home)
+        store = await (Store.open(home) if opening is None else asyncio.wrap_future(opening))
         try:
             secrets = Secrets(home, key_file=vault_key_file, prompt=prompt)
             services = cls(home, store, Identity(store), secrets, Audit(store))

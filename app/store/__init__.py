@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from sys import intern
 from typing import Any, TypeVar
@@ -41,11 +43,21 @@ class Store:
 
         Raises Conflict where a newer Causeway wrote it, Unreachable or Invalid where it cannot be used.
         """
+        return await asyncio.wrap_future(cls.begin(home))
 
-        def opened() -> Store:
-            return cls(*files.prepare(private_folder(home)))
+    @classmethod
+    def begin(cls, home: Path) -> Future[Store]:
+        """As `open`, in a thread of its own, for a caller that has no loop yet and other things to do meanwhile."""
+        opening: Future[Store] = Future()
 
-        return await asyncio.to_thread(opened)
+        def work() -> None:
+            try:
+                opening.set_result(cls(*files.prepare(private_folder(home))))
+            except BaseException as error:
+                opening.set_exception(error)
+
+        threading.Thread(target=work, name="store-opening", daemon=True).start()
+        return opening
 
     async def close(self) -> None:
         """Write what is under way, then close. Idempotent."""
