@@ -1,0 +1,287 @@
+"""A console in the window: one click, every state with what helps, tabs and windows and tiles, text as keys."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPushButton
+
+from app.consoles import ConsoleKind, LineSession, SessionState
+from backends.demo.consoles import ASKED
+from backends.model import Kind, LiveOptions, PowerAction, PowerState
+from tests.app.consoles.conftest import vms
+from tests.widgets.consoles.conftest import opened, running, typed
+from tests.widgets.standin import until
+from widgets.consoles.page import ConsoleTab
+from widgets.consoles.panel import setting_of
+from widgets.consoles.scaling import Scale
+from widgets.consoles.settings import Settings, settings_from
+from widgets.details.vm import VmPage
+from widgets.window import Window
+
+
+async def test_one_click_in_the_details_opens_the_console(window: Window) -> None:
+    ref = running(window.services)
+    window.open_ref(ref)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    button = next(one for one in page.findChildren(QPushButton) if one.accessibleName() == f"Console of {page.name}")
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    tab = window.tabs.currentWidget()
+    assert isinstance(tab, ConsoleTab)
+    await until(lambda: tab.panels[0].screen_view is not None and tab.panels[0].screen_view.hasFocus(), 20)
+    assert tab.name == f"Console {page.name}"
+    QApplication.processEvents()
+    window.consoles.open(ref)
+    assert sum(isinstance(one, ConsoleTab) for one in window.tabs.pages()) == 1
+
+
+async def test_the_command_is_in_menu_and_palette_and_says_why_not(window: Window) -> None:
+    command = window.commands["vm.console"]
+    assert (command.menu, command.shortcut) == ("vm", "Ctrl+O")
+    assert command.why_not() == "select a VM"
+    window.open_ref(running(window.services))
+    assert command.why_not() == ""
+
+
+async def test_a_password_is_asked_in_place_and_again_when_it_is_wrong(window: Window) -> None:
+    ref = running(window.services, "ldap-")
+    panel = window.consoles.open(ref)
+    notice = panel.stage.notice
+    await until(lambda: notice.asks, 20)
+    assert "password" in panel.bar.state.text()
+    QTest.keyClicks(notice.password, "wrong")
+    QTest.keyClick(notice.password, Qt.Key.Key_Return)
+    await until(lambda: notice.asks and "wrong" in notice.accessibleName(), 20)
+    QTest.keyClicks(notice.password, ASKED)
+    QTest.keyClick(notice.password, Qt.Key.Key_Return)
+    await until(lambda: panel.screen_view is not None and panel.screen_view.live, 20)
+    assert notice.isHidden()
+    assert notice.password.text() == ""
+    await until(lambda: panel.screen_view is not None and panel.screen_view.hasFocus(), 5)
+    assert "VNC password" in _line(panel)
+
+
+def _line(panel: object) -> str:
+    return str(panel._facts.text())  # type: ignore[attr-defined]
+
+
+async def test_what_is_off_says_so_and_starts(window: Window) -> None:
+    off = next(vm for vm in vms(window.services) if vm.state == PowerState.OFF)
+    panel = window.consoles.open(off.ref)
+    notice = panel.stage.notice
+    await until(lambda: "off" in notice.accessibleName(), 20)
+    start = notice.buttons[0]
+    assert start.accessibleName() == "Start"
+    start.click()
+    await until(lambda: panel.screen_view is not None and panel.screen_view.live, 20)
+    assert notice.isHidden()
+
+
+async def test_it_stays_open_over_a_move_and_says_how_long_it_was_away(window: Window) -> None:
+    services = window.services
+    ref = running(services)
+    panel, _view = await opened(window, ref)
+    tab = window.tabs.currentWidget()
+    target = services.connections.driver("b")
+    assert target is not None
+    to = next(item.ref for item in services.inventory.of("b", Kind.HOST))
+    planned = await services.migrations.plan(ref, to, live=LiveOptions())
+    await services.tasks.wait(services.migrations.start(planned))
+    await until(lambda: panel.ref is not None and panel.ref.connection == "b", 20)
+    await until(lambda: panel.session is not None and panel.session.gap_ms is not None, 20)
+    assert panel.session is not None
+    assert panel.session.state == SessionState.LIVE
+    assert window.tabs.currentWidget() is tab
+    await until(lambda: "came back after" in _line(panel), 5)
+
+
+async def test_a_reboot_is_told_and_passes(window: Window) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    window.services.actions.power([ref], PowerAction.OFF)
+    await until(lambda: panel.stage.notice.isVisible(), 20)
+    assert not view.takes_input
+    assert not view.picture().isNull(), "the last picture stays in sight"
+    window.services.actions.power([ref], PowerAction.START)
+    await until(lambda: view.live and panel.stage.notice.isHidden(), 20)
+
+
+async def test_settings_stay_with_the_vm(window: Window) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    panel.toggle_side()
+    assert view.isVisible()
+    panel.side.scales[Scale.REAL].click()
+    panel.side.view_only.click()
+    panel.side.layout_.setCurrentIndex(2)
+    panel.side.layout_.activated.emit(2)
+    assert (view.scale, view.view_only, view.takes_input) == (Scale.REAL, True, False)
+    wanted = Settings(scale=Scale.REAL, view_only=True, layout="de")
+    for _ in range(1000):
+        if settings_from(await window.services.store.setting(setting_of(panel.uid))) == wanted:
+            break
+        await asyncio.sleep(0.01)
+    window.close_tab(window.tabs.currentIndex())
+    _, again = await opened(window, ref)
+    assert (again.scale, again.view_only) == (Scale.REAL, True)
+
+
+def test_settings_that_are_not_ours_are_left_out() -> None:
+    assert settings_from({"scale": "huge", "view_only": "yes", "layout": 7, "more": 1}) == Settings()
+    assert settings_from([]) == Settings()
+    full = Settings(scale=Scale.GUEST, view_only=True, clipboard=False, layout="fr")
+    assert settings_from(full.plain()) == full
+
+
+async def test_the_clipboard_is_typed_as_keys(window: Window) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    view.clipboard.set_on(False)
+    QGuiApplication.clipboard().setText("Ab/1")
+    panel.typing.type_clipboard()
+    assert panel.typing.isVisible()
+    await until(lambda: typed(window, ref)[-1].replace("<ffe1>", "") == "Ab/1", 10)
+    await until(lambda: panel.typing.isHidden(), 10)
+
+
+async def test_typing_can_be_stopped(window: Window) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    view.clipboard.set_on(False)
+    QGuiApplication.clipboard().setText("x" * 5000)
+    panel.typing.type_clipboard()
+    await until(lambda: "x" in typed(window, ref)[-1], 10)
+    panel.typing.cancel.click()
+    assert panel.typing.isHidden()
+    assert "x" * 5000 not in "".join(typed(window, ref))
+
+
+async def test_what_the_guests_keyboard_cannot_make_is_named_first(window: Window) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    view.clipboard.set_on(False)
+    QGuiApplication.clipboard().setText("a\x07b")
+    panel.typing.type_clipboard()
+    assert "No key" in panel.typing.words.text()
+    assert typed(window, ref) == [""]
+    panel.typing.go.click()
+    await until(lambda: typed(window, ref)[-1] == "ab", 10)
+
+
+async def test_a_screenshot_is_the_guests_own_pixels(window: Window, tmp_path: Path) -> None:
+    panel, view = await opened(window, running(window.services))
+    panel.shots.copy()
+    assert QGuiApplication.clipboard().image().size() == view.guest_size()
+    panel.shots._save(view.picture(), tmp_path / "no such folder" / "x.png")
+    await until(lambda: any("cannot be written" in text for text in window.toasts.texts), 10)
+    panel.shots._save(view.picture(), tmp_path / "x.png")
+    await until(lambda: (tmp_path / "x.png").exists(), 10)
+
+
+async def test_to_a_window_and_back_with_the_same_session(window: Window) -> None:
+    panel, view = await opened(window, running(window.services))
+    session, tabs = panel.session, window.tabs.count()
+    panel.wanted.emit("window")
+    (own,) = window.consoles.windows
+    assert window.tabs.count() == tabs - 1
+    assert own.isVisible()
+    assert view.isVisible()
+    assert panel.name in own.windowTitle()
+    assert window.consoles.open(panel.ref) is panel  # type: ignore[arg-type]
+    panel.wanted.emit("window")
+    assert window.consoles.windows == []
+    assert window.tabs.count() == tabs
+    assert panel.session is session
+    assert session is not None
+    assert session.state == SessionState.LIVE
+    QTest.keyClicks(view, "ok")
+    assert panel.ref is not None
+    await until(lambda: typed(window, panel.ref)[-1] == "ok", 10)  # type: ignore[arg-type]
+
+
+async def test_a_closed_window_hangs_up(window: Window) -> None:
+    panel, _view = await opened(window, running(window.services))
+    session = panel.session
+    assert session is not None
+    panel.wanted.emit("window")
+    window.consoles.windows[0].close()
+    await until(lambda: session.state == SessionState.CLOSED, 10)
+    assert window.consoles.windows == []
+
+
+async def test_full_screen_says_how_to_leave_and_comes_back_to_its_tab(window: Window) -> None:
+    panel, view = await opened(window, running(window.services))
+    tab = window.tabs.currentWidget()
+    QTest.keyClick(view, Qt.Key.Key_F11)
+    (own,) = window.consoles.windows
+    assert own.isFullScreen()
+    assert own.strip.isVisible()
+    assert panel.bar.isHidden()
+    assert view.grabs
+    assert window.tabs.currentWidget() is tab
+    QTest.keyClick(view, Qt.Key.Key_F11)
+    assert window.consoles.windows == []
+    assert window.tabs.currentWidget() is tab
+    assert tab.isAncestorOf(view)
+    assert not panel.bar.isHidden()
+    assert not view.grabs
+
+
+async def test_tiles_side_by_side_and_one_closed_again(window: Window) -> None:
+    refs = [vm.ref for vm in vms(window.services) if vm.state == PowerState.RUNNING][:5]
+    window.verbs.console(refs)
+    tab = window.tabs.currentWidget()
+    assert isinstance(tab, ConsoleTab)
+    assert len(tab.panels) == 4
+    assert {panel.ref for panel in tab.panels} == set(refs[:4])
+    gone = tab.panels[1]
+    gone.wanted.emit("close")
+    assert len(tab.panels) == 3
+    assert gone not in tab.panels
+
+
+async def test_another_console_of_the_vm_takes_its_place(window: Window) -> None:
+    panel, _view = await opened(window, running(window.services))
+    serial = next(one for one in panel.offers if one.kind == ConsoleKind.SERIAL)
+    panel.choose_console(serial)
+    await until(lambda: isinstance(panel.session, LineSession) and panel.session.state == SessionState.LIVE, 20)
+    assert panel.screen_view is None
+    assert serial.label in panel.bar.which.text()
+
+
+async def test_an_external_viewer_that_is_missing_is_said(window: Window) -> None:
+    panel, _view = await opened(window, running(window.services))
+    spice = replace(panel.offers[0], kind=ConsoleKind.SPICE, label="SPICE", hindrance="no SPICE viewer is installed",
+                    cure="install virt-viewer")  # fmt: skip
+    panel.console = spice
+    await panel._open()
+    assert "no SPICE viewer is installed" in panel.stage.notice.accessibleName()
+    assert "virt-viewer" in panel.stage.notice.accessibleName()
+
+
+async def test_tabs_come_back_and_connect_when_they_are_looked_at(window: Window) -> None:
+    ref = running(window.services)
+    await opened(window, ref)
+    kept = window.tabs.kept()
+    assert kept[-1].startswith("console:")
+    window.close_tab(window.tabs.currentIndex())
+    window.tabs.restore(kept)
+    tab = window.tabs.currentWidget()
+    assert isinstance(tab, ConsoleTab)
+    await until(lambda: tab.panels[0].screen_view is not None and tab.panels[0].screen_view.live, 20)
+    assert not tab.panels[0].screen_view.hasFocus(), "it does not take the keyboard by itself"  # type: ignore[union-attr]
+
+
+async def test_everything_has_a_name(window: Window) -> None:
+    panel, _view = await opened(window, running(window.services))
+    panel.toggle_side()
+    for kind in (QAbstractButton, QComboBox, QLineEdit):
+        for one in panel.findChildren(kind):
+            if one.isVisibleTo(panel):
+                assert one.accessibleName() or (isinstance(one, QAbstractButton) and one.text()), one
