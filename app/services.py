@@ -70,7 +70,7 @@ class Services:
         self._recovery: asyncio.Task[None] | None = None
         self.on_front: Callable[[], None] | None = None
         """What brings the window to the front; the window sets it."""
-        self.on_console: Callable[[Ref], None] | None = None
+        self.on_console: Callable[[Ref], object] | None = None
         """What opens a VM's console in the window, or shows the one that is open; the window sets it."""
         self.on_picture: Callable[[Path], None] | None = None
         """What writes a picture of the window (raises Invalid where it cannot); the window sets it."""

@@ -74,6 +74,7 @@ async def _live(
         asker.use(window)
         services.on_front = window.to_front
         services.on_picture = partial(save_picture, window)
+        services.on_console = window.consoles.open
         try:
             await go(services)
             window.filled()
@@ -84,7 +85,7 @@ async def _live(
             await quitting.wait()
             return 0
         finally:
-            services.on_front = services.on_picture = None
+            services.on_front = services.on_picture = services.on_console = None
             await window.close_down()
             window.hide()
     finally:
