@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QWidget
@@ -28,6 +29,8 @@ GAP_S = 7.0
 """Longer without a sample than this, and the line is broken."""
 SPAN_S = 20 * 60
 HEIGHT = 148
+MADE_AT_ONCE = 16
+"""Classes of Qt between two breaths of the loop."""
 _pyqtgraph: ModuleType | None = None
 
 
@@ -76,9 +79,18 @@ def total(*values: float | None) -> float | None:
 
 
 async def load_pyqtgraph() -> ModuleType:
-    """Import it in a thread, once."""
+    """Import it in a thread, once.
+
+    It walks through all of Qt's classes. PySide makes each of them when it is first asked for, and two threads at that
+    crash: so they are made here, a few at a time.
+    """
     global _pyqtgraph
     if _pyqtgraph is None:
+        for library in (QtCore, QtGui, QtWidgets):
+            for number, name in enumerate(dir(library)):
+                getattr(library, name)
+                if number % MADE_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         module = await asyncio.to_thread(importlib.import_module, "pyqtgraph")
         module.setConfigOptions(antialias=True)
         _pyqtgraph = module
