@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -66,6 +67,8 @@ class _Terminal:
         self._line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._line.connect(path)
         self._line.setblocking(False)
+        # Whoever ends the program from outside must not leave a terminal without echo.
+        self._handlers = {name: signal.signal(name, _leave) for name in (signal.SIGTERM, signal.SIGHUP)}
         self._before = _raw(self._in)
         self._thread = threading.Thread(target=self._join, name="terminal", daemon=True)
         self._thread.start()
@@ -80,6 +83,8 @@ class _Terminal:
         self._thread.join(JOIN_S)
         self._line.close()
         _restore(self._in, self._before)
+        for name, handler in self._handlers.items():
+            signal.signal(name, handler)
         os.write(self._out, b"\r\n")
 
     def _join(self) -> None:
@@ -114,6 +119,11 @@ class _Terminal:
             if events & selectors.EVENT_WRITE:
                 del unsent[: self._line.send(unsent)]
         return True
+
+
+def _leave(number: int, frame: object) -> None:
+    """The way out through every `finally`."""
+    raise SystemExit(128 + number)
 
 
 def _write(descriptor: int, data: bytes) -> None:

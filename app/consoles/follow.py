@@ -372,7 +372,7 @@ class Session:
 
     def _raise_if_hopeless(self) -> None:
         if self.state in (SessionState.AUTH_NEEDED, SessionState.FAILED) and self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         if self.state in (SessionState.GONE, SessionState.CLOSED):
             text = self.status.text or f"the console of {self.name} is {self.state}"
             raise Conflict(text, object_name=self.name, cure=self.status.cure)

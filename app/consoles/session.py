@@ -171,8 +171,9 @@ class ScreenSession(Session):
     def _options(self) -> RfbOptions:
         from app.consoles.rfb import RfbOptions
 
-        view_only = self.view_only or self.read_only
-        return RfbOptions(view_only=view_only, quality=None) if self._exact else RfbOptions(view_only=view_only)
+        if self._exact:
+            return RfbOptions(view_only=self.view_only, quality=None)
+        return RfbOptions(view_only=self.view_only)
 
     def _on_frame(self, link: _Link, at: float) -> None:
         """The first picture of a connection is complete: from now on it is the one that is shown."""

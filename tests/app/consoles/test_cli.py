@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -40,6 +41,7 @@ async def main():
 asyncio.run(main())
 """
 LEAVE = b"\x1d"
+TYPISTS: list[Typist] = []
 
 
 class Typist:
@@ -58,6 +60,7 @@ class Typist:
         )
         self.theirs = theirs
         self.seen = b""
+        TYPISTS.append(self)
 
     def wait_for(self, words: bytes, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
@@ -74,16 +77,23 @@ class Typist:
     def ended(self) -> int:
         code = self.process.wait(30)
         assert termios.tcgetattr(self.theirs) == self.before, "the terminal is as it was"
+        return code
+
+    def leave(self) -> None:
+        """Whatever became of it: nothing of it stays."""
+        self.process.kill()
+        self.process.wait(30)
         os.close(self.theirs)
         os.close(self.fd)
-        return code
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     shell.connect("a", "vms=12")
-    return shell
+    yield shell
+    while TYPISTS:
+        TYPISTS.pop().leave()
 
 
 @pytest.fixture
@@ -119,22 +129,28 @@ def test_the_serial_line_alone(shell: Shell) -> None:
     talk(shell)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_from_outside_it_gives_the_terminal_back(shell: Shell, number: signal.Signals) -> None:
+    typist = Typist(shell, "console", "a/web-01", "--serial")
+    typist.wait_for(b"login:")
+    typist.process.send_signal(number)
+    assert typist.ended() == 128 + number
+
+
 def test_the_serial_line_and_the_window_beside_a_running_owner(shell: Shell, owner: subprocess.Popen[str]) -> None:
     talk(shell)
     held = Typist(shell, "console", "a/web-01", "--serial")
     held.wait_for(b"Ctrl+] leaves")
     second = Typist(shell, "console", "a/web-01", "--serial")
-    second.wait_for(b"in use")
+    second.wait_for(b"another session")
     assert second.ended() == 1
     second = Typist(shell, "console", "a/web-01", "--serial", "--force")
     second.wait_for(b"Ctrl+] leaves")
-    held.wait_for(b"in use")
+    held.wait_for(b"another session")
     held.type(LEAVE)
     assert held.ended() == 0
     second.process.kill()
     second.process.wait(30)
-    os.close(second.theirs)
-    os.close(second.fd)
     done = shell.run("console", "a/web-01")
     assert done.returncode == 0, done.stderr
     assert owner.stdout is not None

@@ -168,14 +168,14 @@ async def test_somebody_else_holds_it_until_it_is_taken_over(services: Services,
     second.attach(lambda data: None)
     await second.open()
     await until(lambda: second.state == SessionState.FAILED)
-    assert "in use" in second.status.text
+    assert "another session" in second.status.text
     assert second.status.cure
     second.take_over()
     await until(lambda: second.state == SessionState.LIVE)
     await until(lambda: first.state != SessionState.LIVE)
     first.take_over()
     await until(lambda: first.state == SessionState.LIVE)
-    await until(lambda: second.state == SessionState.RETRYING and "in use" in second.status.text)
+    await until(lambda: second.state == SessionState.RETRYING and "another session" in second.status.text)
     assert first.state == SessionState.LIVE, "who was put out does not fight"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -94,3 +96,10 @@ async def test_close_ends_what_runs() -> None:
         await loop.do(works)
     loop.call(began.clear)
     assert began.is_set(), "nothing is called after the end"
+
+
+def test_the_start_of_the_program_pays_for_no_console() -> None:
+    heavy = "numpy", "asyncssh", "app.consoles.rfb", "app.consoles.terminal"
+    code = f"import sys, app.services; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
