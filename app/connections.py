@@ -29,6 +29,8 @@ __all__ = ["READING", "Connection", "ConnectionState", "Connections", "KindUse"]
 log = logging.getLogger(__name__)
 
 CHECK_S = 60.0
+PORTION = 500
+"""So many listed objects are taken in before the loop runs again: some milliseconds."""
 PRODUCTION_COLOUR = "#c4314b"
 
 
@@ -297,10 +299,21 @@ class Connections:
         log.warning("%s: connected again", connection.name)
         self._events.add(f"{connection.name}: connected again", ref=_ref(connection))
 
-    def _on_listed(self, connection: Connection, listing: Listing, began: datetime) -> None:
-        if not connection.same_as:
-            dressed = replace(listing, objects=tuple(self._dress(item) for item in listing.objects))
+    async def _on_listed(self, connection: Connection, listing: Listing, began: datetime) -> None:
+        """A long listing is taken in by parts, so that the loop is never held for long."""
+        if connection.same_as:
+            return
+        objects = listing.objects
+        if len(objects) <= PORTION:
+            dressed = replace(listing, objects=tuple(self._dress(item) for item in objects))
             self._inventory.listed(dressed, began, connection.name)
+            return
+        for start in range(0, len(objects), PORTION):
+            part = [self._dress(item) for item in objects[start : start + PORTION]]
+            self._inventory.listed_part(part, began)
+            await asyncio.sleep(0)
+        if listing.error is None:
+            self._inventory.listed_end(listing, began, connection.name)
 
     def _on_changed(self, connection: Connection, changed: Changed) -> None:
         if not connection.same_as:

@@ -109,7 +109,7 @@ class Link:
         report: Callable[[Connection], None],
         lost: Callable[[Connection, str], None],
         back: Callable[[Connection], None],
-        listed: Callable[[Connection, Listing, datetime], None],
+        listed: Callable[[Connection, Listing, datetime], Awaitable[None]],
         changed: Callable[[Connection, Changed], None],
         metered: Callable[[dict[Any, Sample]], None],
         complete: Callable[[Connection], None],
@@ -301,7 +301,7 @@ class Link:
         while True:
             began = now()
             listing = await driver.list(scope)
-            self._listed(connection, listing, began)
+            await self._listed(connection, listing, began)
             error = listing.error
             if error is None:
                 connection.last_seen = now()

@@ -10,7 +10,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from sys import intern
@@ -252,9 +252,15 @@ class Store:
         self, items: Sequence[T], work: Callable[[sqlite3.Connection, Sequence[T]], object]
     ) -> None:
         """Write `items` some at a time; all of them are committed when this returns."""
-        for start in range(0, len(items), CHUNK):
-            some = items[start : start + CHUNK]
-            await self._write(lambda conn, some=some: work(conn, some))  # type: ignore[misc]
+
+        def written(some: Sequence[T]) -> Coroutine[Any, Any, object]:
+            return self._write(lambda conn: work(conn, some))
+
+        # All are handed over at once: the writer then puts many into one transaction.
+        writes = [written(items[start : start + CHUNK]) for start in range(0, len(items), CHUNK)]
+        for end in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(end, BaseException):
+                raise end
 
     def _failed(self, error: sqlite3.Error) -> BackendError:
         return Unreachable(

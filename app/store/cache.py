@@ -28,6 +28,7 @@ COLUMNS = (
     *PLAIN,
 )
 COLUMN_FIELDS = frozenset({"ref", "name", "parent", "origin", "seen", "state", "addresses", "tags", "detailed", *PLAIN})
+NOT_KEPT = frozenset({"origin"})
 _plain = attrgetter(*PLAIN)
 _NOTHING = (None,) * (len(COLUMNS) - 6)
 
@@ -112,12 +113,7 @@ def _row(item: Object) -> tuple[Any, ...]:
 
 
 def _body(item: Object) -> str:
-    row = codec.encode(item)
-    if isinstance(item, Vm):
-        row = {name: value for name, value in row.items() if name not in COLUMN_FIELDS}
-    else:
-        row.pop("origin", None)
-    return codec.dumps(row)
+    return codec.dumps(codec.encode_but(item, COLUMN_FIELDS if isinstance(item, Vm) else NOT_KEPT))
 
 
 def _cached(kind: str, body: dict[str, Any]) -> Object:

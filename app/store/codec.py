@@ -22,6 +22,7 @@ from backends.model import Kind, Object, Ref
 T = TypeVar("T")
 Coder = Callable[[Any], Any]
 
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 CLASSES: dict[Kind, type[Object]] = {
     Kind.VM: model.Vm,
     Kind.HOST: model.Host,
@@ -47,6 +48,12 @@ def encode(value: object) -> Any:
     return _encoder(cls)(value)
 
 
+def encode_but(value: object, left_out: frozenset[str]) -> dict[str, Any]:
+    """A dataclass as plain JSON values, without some of its fields."""
+    cls: Any = type(value)
+    return _encode_fields(value, _fields_but(cls, left_out))
+
+
 def decode(cls: type[T], data: Any) -> T:
     """The inverse of encode, given the class. Raises ValueError for data that is not of that shape."""
     try:
@@ -58,7 +65,7 @@ def decode(cls: type[T], data: Any) -> T:
 
 def dumps(value: object) -> str:
     """Compact JSON of plain values."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _compact.encode(value)
 
 
 @cache
@@ -69,11 +76,17 @@ def _fields(cls: type) -> tuple[tuple[str, Any, Any], ...]:
 
 
 @cache
+def _fields_but(cls: type, left_out: frozenset[str]) -> list[tuple[str, bool, Any]]:
+    """Name, whether its type says nothing of what is inside, and default of every field that is kept."""
+    return [(name, _loose(hint), default) for name, hint, default in _fields(cls) if name not in left_out]
+
+
+@cache
 def _encoder(cls: type) -> Coder:
     if cls is Ref:
         return lambda ref: [ref.connection, str(ref.kind), ref.id]
     if dataclasses.is_dataclass(cls):
-        fields = [(name, _loose(hint), default) for name, hint, default in _fields(cls)]
+        fields = _fields_but(cls, frozenset())
         return lambda value: _encode_fields(value, fields)
     if issubclass(cls, Enum):
         return lambda value: value.value

@@ -170,3 +170,19 @@ async def test_it_is_written_in_the_background(store: Store, monkeypatch: pytest
     await identity._writing
     assert [row[0] for row in await store.identities()] == [uid]
     await identity.close()
+
+
+async def test_a_uid_given_before_the_store_was_read_means_the_stored_one(store: Store) -> None:
+    before = await Identity.open(store)
+    uid = before.seen(vm("a"))
+    before.set_group(uid, "web")
+    await before.close()
+    identity = Identity(store)
+    early, fresh = identity.uid_of(ref("a")), identity.uid_of(ref("a", "never seen"))
+    assert early != uid
+    await identity.load()
+    assert identity.true(early) == identity.uid_of(ref("a")) == uid
+    assert identity.ref_of(early) == ref("a") and identity.group_of(early) == "web"
+    assert identity.true(fresh) == fresh
+    await identity.close()
+    assert {row[0] for row in await store.identities()} == {uid, fresh}

@@ -54,6 +54,20 @@ def test_a_listing_adds_changes_and_removes() -> None:
     assert len(seen) == 2 and len(inventory) == 0
 
 
+def test_a_long_listing_by_parts_removes_only_at_its_end() -> None:
+    inventory = Inventory()
+    inventory.listed(Listing(VMS, (vm("1"), vm("2"))), now(), "a")
+    began = now()
+    listing = Listing(VMS, (vm("2", name="renamed"), vm("3")))
+    first = inventory.listed_part(listing.objects[:1], began)
+    assert (refs(first.changed), refs(first.removed)) == (["2"], [])
+    inventory.apply(Changed((vm("4"),)))
+    inventory.apply(Changed((), (vm("3").ref,)))
+    assert not inventory.listed_part(listing.objects[1:], began), "an event that came meanwhile wins"
+    assert refs(inventory.listed_end(listing, began, "a").removed) == ["1"]
+    assert sorted(refs(inventory.of("a"))) == ["2", "4"]
+
+
 def test_equal_values_say_nothing_but_are_fresher() -> None:
     inventory = Inventory()
     calls: list[Delta] = []

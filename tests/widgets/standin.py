@@ -312,6 +312,9 @@ class Identity:
     def uid_of(self, ref: Ref) -> str:
         return self._uids.setdefault(ref, f"uid-{len(self._uids)}")
 
+    def true(self, uid: str) -> str:
+        return uid
+
     def ref_of(self, uid: str) -> Ref | None:
         return next((ref for ref, known in self._uids.items() if known == uid), None)
 

@@ -84,6 +84,25 @@ async def test_state_comes_back(window: Window, qapp: QApplication) -> None:
     await ended(other)
 
 
+async def test_tabs_wait_for_what_the_store_still_has_to_tell(window: Window) -> None:
+    window.open_ref(WEB)
+    window.open_ref(host_ref("kvm-b"))
+    await window.save_state()
+    objects = list(window.services.inventory)
+    window.services.inventory.forget("kvm-a")
+    window.services.inventory.forget("kvm-b")
+    other = Window(window.services)
+    await other.load_state()
+    assert other.tabs.count() == 1
+    await other.save_state()
+    window.services.inventory.restore(objects)
+    other.filled()
+    assert [page.name for page in other.tabs.pages()] == ["Overview", "web-01", "kvm-b"]
+    await other.load_state()
+    assert other.tabs.count() == 3, "what was waiting was kept when the state was saved"
+    await ended(other)
+
+
 async def test_commands_say_why_not(window: Window) -> None:
     window.run_command("vm.move")
     assert any("select a VM" in text for text in window.toasts.texts)

@@ -38,6 +38,25 @@ def test_rows_follow_names_and_open_nodes() -> None:
     assert shown(forest) == ["Local", "b", "c", "db", "Web-01", "web-02"]
 
 
+def test_sown_vms_are_in_order_whoever_looks_first() -> None:
+    for look in ("rows", "search", "leaf", "sort"):
+        forest = small()
+        host = node(forest, Ref("c", Kind.CONNECTION, "c"))
+        forest.set_open(host, True)
+        forest.sow([vm("zeta"), vm("alpha")], ["zeta", "alpha"], host)
+        if look == "search":
+            forest.let_through({vm("zeta"), vm("alpha")})
+            assert shown(forest) == ["Local", "c", "alpha", "zeta"]
+            forest.let_through(None)
+        elif look == "leaf":
+            forest.leaf(vm("mid"), "mid", host)
+            forest.remove(node(forest, vm("mid")))
+        elif look == "sort":
+            assert not forest.sort_some()
+        assert shown(forest) == ["Local", "b", "c", "alpha", "db", "Web-01", "web-02", "zeta"]
+        assert forest.count[forest.roots[0]] == 5
+
+
 def test_counts_follow_adding_moving_removing() -> None:
     forest = small()
     c, b = node(forest, Ref("c", Kind.CONNECTION, "c")), node(forest, Ref("b", Kind.CONNECTION, "b"))
