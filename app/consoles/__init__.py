@@ -1,8 +1,9 @@
 """Consoles without a screen: protocol engines, and sessions that follow a VM wherever it goes."""
 
 from app.consoles.consoles import Consoles
-from app.consoles.follow import Session, SessionEvent, SessionState, Status, What
+from app.consoles.follow import Session
 from app.consoles.line import LineSession
+from app.consoles.news import SessionEvent, SessionState, Status, What
 from app.consoles.session import ScreenSession
 from backends.consoles import Console, ConsoleKind
 

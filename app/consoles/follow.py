@@ -12,10 +12,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.consoles.news import SessionEvent, SessionState, Status, What
 from app.redaction import remember
 from backends.consoles import Console, Door
 from backends.driver import Consoles as OpensConsoles
@@ -39,54 +39,6 @@ HELD_S = 2.0
 """What lived at least so long starts its back-off anew."""
 CLOSE_S = 2.0
 DARK = frozenset({PowerState.OFF, PowerState.SUSPENDED})
-
-
-class SessionState(StrEnum):
-    CONNECTING = "connecting"
-    LIVE = "live"
-    GONE = "gone"
-    RETRYING = "retrying"
-    AUTH_NEEDED = "auth-needed"
-    FAILED = "failed"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How a session is. `text` says why in one sentence and `cure` what helps, both for people."""
-
-    state: SessionState
-    text: str = ""
-    cure: str = ""
-
-
-class What(StrEnum):
-    """What a SessionEvent tells."""
-
-    STATUS = "status"
-    RESIZED = "resized"
-    DAMAGED = "damaged"
-    CURSOR = "cursor"
-    BELL = "bell"
-    CLIPBOARD = "clipboard"
-    LEDS = "leds"
-    NAME = "name"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SessionEvent:
-    """One piece of news, delivered on the loop that the session was opened on.
-
-    `rects` (x, y, width, height) of DAMAGED, several updates put together; `pixels` (numpy, BGRA; None: no shape) and
-    `hot` of CURSOR; `text` of CLIPBOARD and NAME; `leds` of LEDS.
-    """
-
-    what: What
-    rects: Sequence[tuple[int, int, int, int]] = ()
-    pixels: object = None
-    hot: tuple[int, int] = (0, 0)
-    text: str = ""
-    leds: int = 0
 
 
 class Session:
@@ -330,6 +282,8 @@ class Session:
         aftermath = self._lost_at is not None and time.perf_counter() - self._lost_at < GRACE_S
         if not isinstance(error, BackendError | OSError | TimeoutError):
             log.error("console of %s", self.name, exc_info=error)
+        elif self.state == SessionState.LIVE:
+            log.info("%s: the console is lost: %s", self.name, text)
         if isinstance(error, AuthNeeded):
             self._set(SessionState.AUTH_NEEDED, text, cure)
             await self._changed_from(facts, retry_after_s=None)

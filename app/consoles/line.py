@@ -8,7 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from app.consoles.follow import Session, SessionState, only_without_hindrance
+from app.consoles.follow import Session, only_without_hindrance
+from app.consoles.news import SessionState
 from backends.consoles import Console, ConsoleKind, Door
 from backends.errors import Unreachable, Unsupported
 

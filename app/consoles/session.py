@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.consoles.follow import Session, SessionEvent, SessionState, What, only_without_hindrance
+from app.consoles.follow import Session, only_without_hindrance
+from app.consoles.news import SessionEvent, SessionState, What
 from backends.consoles import Console, ConsoleKind, Door
 from backends.errors import Unreachable, Unsupported
 

@@ -251,6 +251,17 @@ async def test_a_server_that_sends_nothing_is_given_up(services: Services, monke
     theirs.close()
 
 
+async def test_a_server_that_talks_nonsense_is_said_and_not_asked_again(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, theirs = await mute(services, monkeypatch)
+    theirs.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await until(lambda: session.state == SessionState.FAILED)
+    assert session.status.text
+    await session.close()
+    theirs.close()
+
+
 @pytest.mark.parametrize("state", ["opening", "handshake", "live", "failed", "gone", "auth"])
 async def test_closing_is_quick_from_any_state(
     services: Services, calls: Calls, monkeypatch: pytest.MonkeyPatch, state: str
