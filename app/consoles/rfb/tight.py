@@ -100,6 +100,8 @@ class Tight:
             if len(self._scratch) < width * height * 4:
                 self._scratch = bytearray(width * height * 4)
             picture = simplejpeg.decode_jpeg(data, colorspace="BGRA", buffer=self._scratch, strict=False)
+        except KeyError as error:
+            raise Invalid("The screen's server sent a JPEG with colours of no known kind") from error
         except ValueError as error:
             raise Invalid(f"The screen's server sent a broken JPEG: {error}") from error
         words: Words = picture.view("<u4").reshape(height, width)

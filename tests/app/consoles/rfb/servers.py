@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import pack
 
 import numpy as np
 
@@ -101,10 +102,10 @@ class Qemu:
 
 
 @contextmanager
-def qemu(folder: Path, **servers: str) -> Iterator[Qemu]:
+def qemu(folder: Path, height: int = 400, **servers: str) -> Iterator[Qemu]:
     """`servers`: a name, and what `-vnc unix:NAME` is to be followed by."""
     disk = folder / "boot"
-    disk.write_bytes(BOOT.ljust(510, b"\0") + b"\x55\xaa")
+    disk.write_bytes(BOOT.replace(pack("<HH", 2, 400), pack("<HH", 2, height)).ljust(510, b"\0") + b"\x55\xaa")
     command = ["qemu-system-x86_64", "-nodefaults", "-vga", "std", "-m", "16", "-accel", "tcg", "-display", "none"]
     command += ["-drive", f"file={disk},format=raw", "-qmp", f"unix:{folder}/monitor,server=on,wait=off"]
     for name, options in servers.items():
@@ -118,7 +119,7 @@ def qemu(folder: Path, **servers: str) -> Iterator[Qemu]:
         machine = Qemu(folder)
         try:
             end = time.monotonic() + SECONDS
-            while (shown := machine.picture()).shape[:2] != (400, 640) or not shown[-1].any(axis=1).all():
+            while (shown := machine.picture()).shape[:2] != (height, 640) or not shown[-1].any(axis=1).all():
                 assert time.monotonic() < end, "the boot sector never drew"
                 time.sleep(0.1)
             yield machine
@@ -158,7 +159,7 @@ class Xvnc:
 def xvnc(folder: Path, *options: str, size: str = "640x480") -> Iterator[Xvnc]:
     path = folder / "vnc"
     command = ["Xvnc", "-displayfd", "1", "-rfbport", "-1", "-rfbunixpath", str(path), "-nolisten", "tcp"]
-    command += ["-geometry", size, "-depth", "24", "-SecurityTypes", "None", *options]
+    command += ["-desktop", "desk", "-geometry", size, "-depth", "24", "-SecurityTypes", "None", *options]
     with running(*command) as server:
         assert server.stdout is not None
         display = ":" + server.stdout.readline().decode().strip()
