@@ -499,7 +499,8 @@ class Window(QMainWindow):
                 if here is not None and here in self.services.inventory:
                     moved = here != page.ref
                     page.follow(here)
-                    if moved and page is self.tabs.currentWidget() and not self.tree.selected():
+                    shown = page is self.tabs.currentWidget() and page.key.startswith("vm:")
+                    if moved and shown and not self.tree.selected():
                         self.tree.select(here)
             if page is self.tabs.currentWidget():
                 page.refresh()
