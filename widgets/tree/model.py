@@ -41,6 +41,8 @@ class Rows(QAbstractTableModel):
     """Everything that came is in the rows."""
     about_to_sync = Signal()
     synced = Signal()
+    turned = Signal(object)
+    """The row of this key was opened or closed."""
     dropped = Signal(object, bool)
     """Held VMs were let go over this key; True: copy."""
 
@@ -98,6 +100,7 @@ class Rows(QAbstractTableModel):
     def set_open(self, node: int, opened: bool) -> None:
         self.forest.set_open(node, opened)
         self.sync()
+        self.turned.emit(self.forest.keys[node])
 
     def close_all(self) -> None:
         """Close every row below the roots."""
@@ -223,7 +226,7 @@ class Rows(QAbstractTableModel):
         if role == Role.ToolTipRole:
             return fmt.tip(words.tooltip(self, node))
         if role == Role.AccessibleTextRole:
-            return words.spoken(self, node)
+            return words.said(self, node)
         return None
 
     def mimeTypes(self) -> list[str]:

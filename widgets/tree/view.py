@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QPoint, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import (
+    QAccessible,
     QContextMenuEvent,
     QDrag,
     QDragEnterEvent,
@@ -23,6 +24,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 
 from backends.model import Kind, Ref
 from widgets import theme
+from widgets.tree import access
 from widgets.tree.delegate import CHEVRON, SECTION_PX, Delegate
 from widgets.tree.drop import Grip, Holding
 from widgets.tree.forest import Key
@@ -52,6 +54,8 @@ class View(QTableView):
         self.holding: Holding | None = None
         self.hovered = -1
         self.cut: frozenset[Ref] = frozenset()
+        self.face: access.TreeFace | None = None
+        """What a screen reader sees of it, once one asked."""
         self.nothing = ""
         """What is said across the tree where a search finds nothing."""
         self._grip: Grip | None = None
@@ -70,6 +74,7 @@ class View(QTableView):
         rows.about_to_sync.connect(self._keep)
         rows.synced.connect(self._put_back)
         rows.modelReset.connect(self._size_sections)
+        rows.turned.connect(self._on_turned)
         self.selectionModel().selectionChanged.connect(lambda *_: self._tell_chosen())
         self.verticalScrollBar().valueChanged.connect(lambda _: self.shown_changed.emit())
         self._size_sections()
@@ -166,6 +171,17 @@ class View(QTableView):
 
     # what Qt asks for
 
+    def currentChanged(self, current: QModelIndex, previous: QModelIndex) -> None:
+        # QTableView would tell screen readers of the cell of a table.
+        QAbstractItemView.currentChanged(self, current, previous)
+        if QAccessible.isActive() and current.isValid():
+            access.tell_current(self, current.row())
+
+    def selectionChanged(self, selected: QItemSelection, deselected: QItemSelection) -> None:
+        QAbstractItemView.selectionChanged(self, selected, deselected)
+        if QAccessible.isActive():
+            access.tell_selected(self, selected, deselected)
+
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
         if self.nothing:
@@ -182,7 +198,7 @@ class View(QTableView):
         elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
             self._sideways(row, key == Qt.Key.Key_Right)
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.state() != self.State.EditingState:
-            self._activate(row)
+            self.activate(row)
         elif key == Qt.Key.Key_F2:
             self.edit_row(row)
         elif key == Qt.Key.Key_Delete:
@@ -226,7 +242,7 @@ class View(QTableView):
             if self._on_chevron(row, event.position().toPoint().x()):
                 self.toggle(row)
             else:
-                self._activate(row)
+                self.activate(row)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         self._hover(self.rowAt(event.position().toPoint().y()))
@@ -344,7 +360,7 @@ class View(QTableView):
         left = self.painter.shift(node) + CHEVRON
         return left - 6 <= x <= left + 17
 
-    def _activate(self, row: int) -> None:
+    def activate(self, row: int) -> None:
         key = self.rows.key(row)
         if isinstance(key, Ref):
             self.opened.emit(self.rows.place(self.rows.rows[row]) if key.kind != Kind.VM else key)
@@ -365,6 +381,11 @@ class View(QTableView):
             if place is not None:
                 self.setCurrentIndex(self.rows.index(place, 0))
 
+    def _on_turned(self, key: Key) -> None:
+        row = self.rows.row(key)
+        if QAccessible.isActive() and row is not None:
+            access.tell_turned(self, row)
+
     def _hover(self, row: int) -> None:
         if row != self.hovered:
             old, self.hovered = self.hovered, row
@@ -381,6 +402,8 @@ class View(QTableView):
 
     def _put_back(self) -> None:
         """After the rows changed: selection and place as they were."""
+        if self.face is not None:
+            self.face.forget_rows()
         self._size_sections()
         if self._kept is None:
             return

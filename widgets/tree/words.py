@@ -156,8 +156,8 @@ def where(rows: Rows, vm: Vm) -> str:
     return f"{vm.ref.connection} / {parent.name}"
 
 
-def spoken(rows: Rows, node: int) -> str:
-    """A row for a screen reader: name, what it is, state, place in the tree."""
+def said(rows: Rows, node: int) -> str:
+    """A row for a screen reader: name, what it is, state. Its role, level and whether it is open are told beside it."""
     key, forest = rows.forest.keys[node], rows.forest
     parts = [forest.names[node]]
     item = rows.item(node)
@@ -167,9 +167,6 @@ def spoken(rows: Rows, node: int) -> str:
         parts += [str(key.kind), side(rows, node).text]
     else:
         parts.append(side(rows, node).text)
-    if forest.has_children(node):
-        parts.append("expanded" if forest.is_open(node) else "collapsed")
-    parts.append(f"level {forest.depth(node) + 1}")
     return ", ".join(part for part in parts if part)
 
 
