@@ -246,6 +246,11 @@ class Connections:
         for link in self._links.values() if name is None else filter(None, [self._links.get(name)]):
             link.refresh()
 
+    def touch(self, name: str) -> None:
+        """A move has changed something there: list that anew now, where no event tells it."""
+        if name in self._links:
+            self._links[name].touch()
+
     async def reread(self, ref: Ref) -> None:
         """List anew the parts that hold an object, and come back when that is done. Errors stay in the link."""
         link = self._links.get(ref.connection)

@@ -25,6 +25,8 @@ CLOSE_S = 3.0
 BACKOFF_S = (1.0, 60.0)
 EVENTED = frozenset({Kind.VM, Kind.HOST})
 """What a watch reports; scopes without any of these are polled slowly, and only while they are shown."""
+MOVED = frozenset({Kind.VM, Kind.VOLUME, Kind.SNAPSHOT, Kind.IMAGE, Kind.POOL})
+"""What a move, a copy or their undo changes at both ends."""
 READING = frozenset({Capability.WATCH, Capability.METER, Capability.DESCRIBE})
 """What is left of a connection that is read-only."""
 
@@ -125,6 +127,7 @@ class Link:
         self._complete = complete
         self._wake = asyncio.Event()
         self._poll_now = asyncio.Event()
+        self._moved = False
         self._shown = asyncio.Event()
         self._told: ConnectionState | None = None
         self._listing = asyncio.Lock()
@@ -136,8 +139,14 @@ class Link:
 
     def refresh(self) -> None:
         """List everything anew soon; while it is not ready: try at once."""
+        self._moved = False
         self._poll_now.set()
         self._wake.set()
+
+    def touch(self) -> None:
+        """List anew at once what a move may have changed and no event tells."""
+        self._moved |= not self._poll_now.is_set()
+        self._poll_now.set()
 
     def show(self, shown: bool) -> None:
         """Meters and slow polls run only while the connection is shown."""
@@ -289,7 +298,8 @@ class Link:
                 await asyncio.wait_for(self._poll_now.wait(), period * random.uniform(0.85, 1.15))
             if self._poll_now.is_set():
                 self._poll_now.clear()
-                scopes = list(driver.scopes())
+                moved, self._moved = self._moved, False
+                scopes = [scope for scope in scopes if scope.kinds & MOVED] if moved else list(driver.scopes())
             elif watched and not self._shown.is_set():
                 continue
             await self.list_scopes(scopes)

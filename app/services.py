@@ -221,6 +221,8 @@ class Services:
         if task.state == TaskState.RUNNING and before != TaskState.PAUSED:
             self.events.add(f"{task.title}: started", ref=task.ref)
         elif not task.active:
+            for name in {ref.connection for ref in (task.ref, task.target) if ref is not None}:
+                self.connections.touch(name)
             level = Level.INFO if task.state == TaskState.DONE else Level.RED
             self.events.add(f"{task.title}: {task.error or task.state.value}", level=level, ref=task.target or task.ref)
             result = "ok" if task.state == TaskState.DONE else f"{task.state}: {task.error}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import app.connections
 import app.link
 from app.connections import Connection, Connections, ConnectionState
 from app.events import Events
@@ -200,6 +201,35 @@ async def test_with_events_only_the_rest_is_polled_and_only_while_shown(
     house.connections.shown({"a"})
     await until(lambda: world.calls.count("list pool") > 3)
     assert world.calls.count("list vm") == 1
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_after_a_move_what_no_event_tells_is_listed_at_once(house: House, watched: bool) -> None:
+    world = house.world("a")
+    world.can = frozenset(Capability) if watched else frozenset(Capability) - {Capability.WATCH}
+    connection = await house.add("a")
+    await until(lambda: connection.listed)
+    world.calls.clear()
+    house.connections.touch("a")
+    await until(lambda: "list pool" in world.calls)
+    assert [call for call in world.calls if call.startswith("list")] == ["list vm"] * (not watched) + ["list pool"]
+    house.connections.touch("a")
+    house.connections.refresh("a")
+    await until(lambda: "list host" in world.calls)
+
+
+async def test_a_long_listing_is_taken_in_by_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.connections, "PORTION", 2)
+    world = house.world("a")
+    world.objects = [host("a"), *(vm("a", f"v{number}") for number in range(5))]
+    sizes: list[int] = []
+    house.inventory.subscribe(lambda delta: sizes.append(len(delta.added)))
+    connection = await house.add("a")
+    await until(lambda: connection.listed)
+    assert sizes == [1, 2, 2, 1]
+    world.objects = [host("a"), *(vm("a", f"v{number}") for number in range(3))]
+    house.connections.refresh("a")
+    await until(lambda: len(house.inventory) == 4)
 
 
 async def test_meters_run_only_while_shown(house: House) -> None:
