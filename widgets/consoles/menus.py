@@ -32,6 +32,12 @@ def popup_which(panel: Panel) -> None:
         menu.addAction(action)
     if not panel.offers:
         menu.addAction("Its site does not say which consoles there are").setEnabled(False)
+    menu.addSeparator()
+    ssh = menu.addAction(icon("terminal", "muted"), "SSH to the guest…", panel.choose_ssh)
+    vm = panel.services.inventory.vm(panel.ref) if panel.ref is not None else None
+    if vm is None or not vm.addresses:
+        ssh.setEnabled(False)
+        ssh.setToolTip("Its address is not known: start the guest agent in it")
     menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     menu.popup(panel.bar.which.mapToGlobal(QPoint(0, panel.bar.which.height() + 2)))
 

@@ -68,25 +68,32 @@ class Notice(QFrame):
         actions: tuple[tuple[str, str, Callable[[], object]], ...] = (),
     ) -> None:
         """Show this. `actions` are words, icon and what they do, the likeliest first."""
+        self.user.hide()
+        self.password.hide()
+        self._show(title, text, sign, actions)
+
+    def ask(
+        self, title: str, text: str, *, user: bool, password: bool = True, words: str = "Connect", focus: bool = True
+    ) -> None:
+        """Show fields for user and password; Enter or the button gives them. `focus`: they take the keyboard."""
+        asked = self.asks
+        self.user.setVisible(user)
+        self.password.setVisible(password)
+        self._asks_password = password
+        self._show(title, text, ("key-round", "warn"), ((words, "log-in", self._provide),))
+        if focus and not asked:
+            first = self.user if user and (not password or not self.user.text()) else self.password
+            first.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _show(
+        self, title: str, text: str, sign: tuple[str, str], actions: tuple[tuple[str, str, Callable[[], object]], ...]
+    ) -> None:
         self._sign.show_as(*sign)
         self._title.setText(title)
         self._text.setText(text[:1].upper() + text[1:])
         self._text.setVisible(bool(text))
         self.setAccessibleName(f"{title}. {text}".strip())
-        self.user.hide()
-        self.password.hide()
         self._show_actions(actions)
-        self._settle()
-
-    def ask(self, title: str, text: str, *, user: bool, password: bool = True, words: str = "Connect") -> None:
-        """Show fields for user and password; Enter or the button gives them."""
-        already = (self.user if user else self.password).isVisible()
-        self.say(title, text, ("key-round", "warn"), ((words, "log-in", self._provide),))
-        self.user.setVisible(user)
-        self.password.setVisible(password)
-        self._asks_password = password
-        if not already:
-            (self.user if user else self.password).setFocus(Qt.FocusReason.OtherFocusReason)
         self._settle()
 
     def _settle(self) -> None:

@@ -64,6 +64,8 @@ class Panel(QWidget):
         self.console = console
         self.session: ScreenSession | LineSession | None = None
         self.settings = Settings()
+        self.by_ssh = False
+        """Whether it shows, or is about to show, a shell by SSH instead of one of the platform's consoles."""
         self._begun = False
         self.eager = False
         """Whether it takes the keyboard as soon as there is something to type into: it was asked for just now."""
@@ -100,6 +102,10 @@ class Panel(QWidget):
         return self.stage.view if isinstance(self.stage.view, ScreenView) else None
 
     @property
+    def terminal_view(self) -> TerminalView | None:
+        return None if self.stage.view is None or self.screen_view is not None else self.stage.view  # type: ignore[return-value]
+
+    @property
     def screen_session(self) -> ScreenSession | None:
         return self.session if isinstance(self.session, ScreenSession) else None
 
@@ -126,8 +132,16 @@ class Panel(QWidget):
         if console.kind in OUTSIDE and ref is not None:
             self.window_.background.run(self.services.consoles.viewer(ref, console), f"viewer for {self.name}")
             return
-        self.console, self.eager = console, True
+        self.console, self.by_ssh, self.eager = console, False, True
         self.window_.background.run(self._open(), f"console of {self.name}")
+
+    def choose_ssh(self) -> None:
+        """Ask who logs in; then a shell by SSH is shown here."""
+        self.console, self.by_ssh, self.eager = None, True, True
+        if (session := self._let_go()) is not None:
+            self.window_.background.run(session.close(), f"hanging up {self.name}")
+        self.stage.notice.user.setText(self.settings.user)
+        self._show_status()
 
     def show_held(self, *, window: bool, tiled: bool) -> None:
         """What holds the panel: a window of its own, or a tab, with other tiles or without."""
@@ -162,8 +176,8 @@ class Panel(QWidget):
         view = self.stage.view
         if isinstance(view, ScreenView):
             view.attach(None)
-        elif view is not None:
-            view.attach(None)  # type: ignore[attr-defined]
+        elif self.terminal_view is not None:
+            self.terminal_view.attach(None)
         self.stage.show_view(None)
         session, self.session = self.session, None
         return session
@@ -200,7 +214,9 @@ class Panel(QWidget):
         if console is not None and console.kind in OUTSIDE:
             self._show_status()
             return
-        if console is None or console.kind == ConsoleKind.VNC:
+        if self.by_ssh:
+            self.session = self._show_line(self.services.consoles.shell(ref, user=self.settings.user))
+        elif console is None or console.kind == ConsoleKind.VNC:
             view = ScreenView()
             screen = self.services.consoles.screen(ref, console=console)
             self.session = screen
@@ -211,7 +227,7 @@ class Panel(QWidget):
             view.full_screen_wanted.connect(lambda: self.wanted.emit("full"))
             view.rang.connect(self._ring)
         else:
-            self.session = self._open_line(ref, console)
+            self.session = self._show_line(self.services.consoles.line(ref, console))
         self._apply()
         self._stop = self.session.subscribe(self._on_event)
         await self.session.open()
@@ -219,13 +235,14 @@ class Panel(QWidget):
         if self.eager:
             self.take_keyboard()
 
-    def _open_line(self, ref: Ref, console: Console) -> LineSession:
+    def _show_line(self, line: LineSession) -> LineSession:
         from widgets.consoles.terminal import TerminalView
 
-        line = self.services.consoles.line(ref, console)
-        view: TerminalView = TerminalView()
+        view = TerminalView()
         self.stage.show_view(view)
         view.attach(line)
+        view.rang.connect(self._ring)
+        view.resized.connect(lambda _columns, _rows: self._show_facts())
         return line
 
     # News
@@ -245,21 +262,23 @@ class Panel(QWidget):
         session = self.session
         if session is None:
             outside = self.console is not None and self.console.kind in OUTSIDE
-            self.bar.say("external viewer" if outside else "connecting", "muted" if outside else "accent", self.name)
+            word = "external viewer" if outside else "" if self.by_ssh else "connecting"
+            self.bar.say(word, "muted" if outside else "accent", self.name)
         else:
             self.bar.say(*ROLES[session.state], self.name)
         self._show_which()
         show_notice(self)
         self._show_facts()
         screen = isinstance(session, ScreenSession)
-        for made in (self._keys, self._type, self._shot, self._fit):
+        for made in (self._keys, self._type, self._shot, self._fit, self._settings):
             self.bar.offer(made, screen)
         self.changed.emit()
 
     def _show_which(self) -> None:
-        console = self.console
-        set_symbol(self.bar.which, SYMBOLS[console.kind] if console is not None else "monitor", "muted")
-        self.bar.which.setText(f" {console.label if console is not None else 'Screen'}")
+        console, other = self.console, ("terminal", "SSH") if self.by_ssh else ("monitor", "Screen")
+        symbol, text = (SYMBOLS[console.kind], console.label) if console is not None else other
+        set_symbol(self.bar.which, symbol, "muted")
+        self.bar.which.setText(f" {text}")
 
     def _show_facts(self) -> None:
         """The line below, and the facts in the side panel."""
@@ -269,6 +288,9 @@ class Panel(QWidget):
             size = view.guest_size()
             words += [f"{size.width()} × {size.height()}", f"{view.place.factor * 100:.0f} %"]
             words += [name for bit, name in LIGHTS if view.lights & bit]
+        elif self.terminal_view is not None:
+            columns, rows = self.terminal_view.terminal.size
+            words.append(f"{columns} × {rows}")
         security = self.screen_session.security if self.screen_session is not None else ""
         if security:
             words.append(security if security != "none" else "not encrypted")
@@ -296,6 +318,8 @@ class Panel(QWidget):
                 view.set_scale(self.settings.scale)
             if self.settings.view_only:
                 view.let_go()
+        elif self.terminal_view is not None and self.session is not None:
+            self.terminal_view.read_only = self.session.read_only
         fitted = self.settings.scale != Scale.REAL
         toggle(self._fit, "scaling", "Real size, 1:1" if fitted else "Fit the window", on=not fitted)
         self._show_facts()
@@ -305,10 +329,14 @@ class Panel(QWidget):
             self.screen_view.set_grabs(on)
 
     def _provide(self, user: str, password: str) -> None:
+        if self.by_ssh:
+            self.choose(replace(self.settings, user=user))
         if self.session is not None:
             self.session.provide(password, user)
             self.stage.notice.say("Signing in")
             self.take_keyboard()
+        elif self.by_ssh:
+            self.window_.background.run(self._open(), f"SSH to {self.name}")
 
     def _leave(self) -> None:
         """The keyboard goes to the buttons of this console."""

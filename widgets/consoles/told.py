@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
 
 from app.consoles import Console, LineSession, SessionState
 from backends.model import PowerAction, PowerState
@@ -29,6 +30,9 @@ def show_notice(panel: Panel) -> None:
     if session is None:
         if panel.console is not None and panel.console.kind in OUTSIDE:
             _show_outside(panel, panel.console)
+        elif panel.by_ssh:
+            text = "Left empty: as ~/.ssh/config has it, else your own name"
+            notice.ask(f"Log in to {panel.name} by SSH as", text, user=True, password=False)
         else:
             _say_soon(panel, None)
         return
@@ -50,9 +54,16 @@ def show_notice(panel: Panel) -> None:
             _show_off(panel, status.text, status.cure)
         case SessionState.AUTH_NEEDED:
             text = fmt.sentences(status.text, status.cure)
-            notice.ask(f"{panel.name} asks for a password", text, user="user" in status.text.lower())
+            asks_user = panel.by_ssh or "user" in status.text.lower()
+            notice.ask(f"{panel.name} asks for a password", text, user=asks_user, focus=_near(panel))
         case SessionState.FAILED:
             _show_failed(panel, status.text, status.cure)
+
+
+def _near(panel: Panel) -> bool:
+    """Whether a field may take the keyboard: the console was asked for just now, or has the keyboard already."""
+    focus = QApplication.focusWidget()
+    return panel.eager or (focus is not None and panel.isAncestorOf(focus))
 
 
 def _say_soon(panel: Panel, session: object) -> None:
@@ -80,7 +91,7 @@ def _show_off(panel: Panel, text: str, cure: str) -> None:
 def _show_failed(panel: Panel, text: str, cure: str) -> None:
     assert panel.session is not None
     actions: list[tuple[str, str, Callable[[], object]]] = [("Try again", "refresh-cw", panel.session.retry)]
-    if isinstance(panel.session, LineSession):
+    if isinstance(panel.session, LineSession) and not panel.by_ssh:
         actions.append(("Take it over", "zap", panel.session.take_over))
     others = [one for one in panel.offers if one != panel.console and not one.hindrance]
     if others:

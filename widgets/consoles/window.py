@@ -151,6 +151,7 @@ class ConsoleWindow(QWidget):
             self._filtered = view
         self.panel.stage.setMouseTracking(full)
         self.panel.stage.installEventFilter(self)
+        self.strip.keys.setVisible(view is not None)
         if full:
             self.strip.come(TELL_MS)
         else:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
@@ -13,7 +14,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdi
 
 from app.consoles import ConsoleKind, LineSession, SessionState
 from backends.demo.consoles import ASKED
-from backends.model import Kind, LiveOptions, PowerAction, PowerState
+from backends.model import Kind, LiveOptions, PowerAction, PowerState, Ref
 from tests.app.consoles.conftest import vms
 from tests.widgets.consoles.conftest import opened, running, typed
 from tests.widgets.standin import until
@@ -285,3 +286,37 @@ async def test_everything_has_a_name(window: Window) -> None:
         for one in panel.findChildren(kind):
             if one.isVisibleTo(panel):
                 assert one.accessibleName() or (isinstance(one, QAbstractButton) and one.text()), one
+
+
+async def test_ssh_asks_who_logs_in_and_remembers_it(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel, _view = await opened(window, running(window.services))
+    asked: list[str] = []
+
+    def shell(ref: Ref, user: str = "", port: int | None = None) -> LineSession:
+        asked.append(user)
+        return window.services.consoles.line(ref)
+
+    monkeypatch.setattr(window.services.consoles, "shell", shell)
+    panel.choose_ssh()
+    notice = panel.stage.notice
+    assert notice.asks
+    assert notice.user.hasFocus()
+    assert not notice.password.isVisible()
+    QTest.keyClicks(notice.user, "anna")
+    QTest.keyClick(notice.user, Qt.Key.Key_Return)
+    await until(lambda: panel.session is not None and panel.session.state == SessionState.LIVE, 20)
+    assert asked == ["anna"]
+    assert panel.settings.user == "anna"
+    assert "SSH" in panel.bar.which.text()
+    panel.choose_ssh()
+    assert notice.user.text() == "anna"
+
+
+async def test_a_password_that_is_asked_for_elsewhere_takes_no_keyboard(window: Window) -> None:
+    ref = running(window.services, "ldap-")
+    window.consoles.restore(window.services.identity.uid_of(ref))
+    tab = window.tabs.currentWidget()
+    assert isinstance(tab, ConsoleTab)
+    window.focus_search()
+    await until(lambda: tab.panels[0].stage.notice.asks, 20)
+    assert window.search.edit.hasFocus()
