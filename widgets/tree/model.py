@@ -274,11 +274,13 @@ class Rows(QAbstractTableModel):
 
     def _on_connection(self, connection: Any) -> None:
         known = len(self.forest)
-        if self.planting.connection(connection):
+        came = self.planting.connection(connection)
+        if came:
             items = self.inventory.of(connection.name)
             self._dirty.update((item.ref, None) for item in items if item.ref.kind in PLACES)
             self._timer.start(0)
-        if len(self.forest) != known:
+        # The first of a section takes the place of the hint: there are as many nodes as before.
+        if came or len(self.forest) != known:
             self._open_wanted()
             self.sync()
         shown = [row for row in self.visible() if row < len(self.rows)]

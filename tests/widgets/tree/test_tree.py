@@ -113,6 +113,14 @@ def test_an_empty_section_offers_to_add_a_connection(qtbot: QtBot) -> None:
     page.tree.close()
 
 
+async def test_the_first_connection_of_a_section_takes_the_place_of_the_hint(qtbot: QtBot) -> None:
+    page = Page(qtbot, Services(empty=True))
+    assert page.names()[:2] == ["Local KVM", "Add a KVM host"]
+    await page.services.connections.add("libvirt", "lab-9", {}, {})
+    assert page.names()[:2] == ["Local KVM", "lab-9"]
+    page.tree.close()
+
+
 def test_the_model_is_sound(page: Page) -> None:
     page.rows.set_open(page.rows.rows[1], False)
     page.rows.set_open(page.rows.rows[2], False)
