@@ -377,6 +377,7 @@ class Window(QMainWindow):
         tree.selection_changed.connect(self._on_selection)
         tree.move_requested.connect(self.plan_move)
         tree.menu_requested.connect(self.popup_menu)
+        tree.console_requested.connect(lambda ref: self.verbs.console([ref]))
         tree.delete_requested.connect(lambda refs: self.verbs.delete([ref for ref in refs if ref.kind == Kind.VM]))
         tree.add_requested.connect(self.show_connect)
         tree.refused.connect(lambda ref, why: self.toasts.tell("amber", f"Cannot go to {self._name(ref)}", why))

@@ -98,6 +98,7 @@ class Tree(QWidget):
     refused = Signal(object, str)
     """The Ref that VMs cannot go to, and why."""
     menu_requested = Signal(QPoint, list)
+    console_requested = Signal(object)
     delete_requested = Signal(list)
     add_requested = Signal(str)
     """Add a connection; the section it was asked in, or empty."""
@@ -135,6 +136,7 @@ class Tree(QWidget):
         view.opened.connect(self.opened)
         view.chosen.connect(self.selection_changed)
         view.menu_wanted.connect(lambda at: self.menu_requested.emit(at, self.selected()))
+        view.console_wanted.connect(self.console_requested)
         view.delete_wanted.connect(lambda: self.delete_requested.emit(self.selected()))
         view.hint_clicked.connect(lambda key: self.add_requested.emit(key.partition(":")[2]))
         view.shown_changed.connect(lambda: self._shown_timer.start())

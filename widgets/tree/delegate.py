@@ -24,6 +24,8 @@ TILE, GAP = 16, 6
 SPARK_W, SPARK_H = 54, 14
 BAR_W, BAR_H = 44, 5
 PILL_H = 18
+CONSOLE_PX = 34
+"""From the right edge: the console button of the row below the mouse."""
 SECTION_PX = 34
 VERDICTS = {"green": ("ok", "circle-check"), "amber": ("warn", "circle-alert"), "red": ("bad", "circle-x")}
 FAINT = 0.45
@@ -206,6 +208,9 @@ class Delegate(QStyledItemDelegate):
             )
             self._ring(painter, QRectF(right - 12, rect.center().y() - 5, 11, 11), moving)
             return right - 12 - GAP
+        if vm is not None and self._view.rows.key(self._view.hovered) == ref and not self._view.holding:
+            self._icon(painter, right - 16, rect, "square-terminal", "text", 16)
+            return right - 16 - GAP
         if vm is not None and vm.state in (PowerState.STARTING, PowerState.STOPPING, PowerState.CRASHED):
             right = self._paint_side(painter, rect, right, words.Side(vm.state.value, words.STATES[vm.state][1]))
         elif vm is not None and not grey and vm.state == PowerState.RUNNING:

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 from backends.model import Kind, Ref
 from widgets import theme
 from widgets.tree import access
-from widgets.tree.delegate import CHEVRON, SECTION_PX, Delegate
+from widgets.tree.delegate import CHEVRON, CONSOLE_PX, SECTION_PX, Delegate
 from widgets.tree.drop import Grip, Holding
 from widgets.tree.forest import Key
 from widgets.tree.grouping import Grouping
@@ -45,6 +45,8 @@ class View(QTableView):
     hint_clicked = Signal(object)
     menu_wanted = Signal(QPoint)
     delete_wanted = Signal()
+    console_wanted = Signal(object)
+    """The Ref of the VM whose console button was clicked."""
     shown_changed = Signal()
 
     def __init__(self, rows: Rows, parent: QWidget | None = None) -> None:
@@ -234,6 +236,9 @@ class View(QTableView):
             if isinstance(key, str) and key.startswith("hint:"):
                 self.hint_clicked.emit(key)
                 return
+            if row == self.hovered and self._on_console(row, event.position().toPoint().x()):
+                self.console_wanted.emit(key)
+                return
         super().mousePressEvent(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
@@ -245,7 +250,11 @@ class View(QTableView):
                 self.activate(row)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        self._hover(self.rowAt(event.position().toPoint().y()))
+        at = event.position().toPoint()
+        self._hover(self.rowAt(at.y()))
+        tip = "Open its console (Ctrl+O)" if self._on_console(self.hovered, at.x()) else ""
+        if self.viewport().toolTip() != tip:
+            self.viewport().setToolTip(tip)
         super().mouseMoveEvent(event)
 
     def leaveEvent(self, event: QEvent) -> None:
@@ -385,6 +394,11 @@ class View(QTableView):
         row = self.rows.row(key)
         if QAccessible.isActive() and row is not None:
             access.tell_turned(self, row)
+
+    def _on_console(self, row: int, x: int) -> bool:
+        """Whether a point is on the button that a row shows below the mouse."""
+        key = self.rows.key(row)
+        return isinstance(key, Ref) and key.kind == Kind.VM and x >= self.viewport().width() - CONSOLE_PX
 
     def _hover(self, row: int) -> None:
         if row != self.hovered:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPushButton
@@ -320,3 +320,21 @@ async def test_a_password_that_is_asked_for_elsewhere_takes_no_keyboard(window: 
     window.focus_search()
     await until(lambda: tab.panels[0].stage.notice.asks, 20)
     assert window.search.edit.hasFocus()
+
+
+async def test_one_click_on_the_row_below_the_mouse(window: Window) -> None:
+    ref = running(window.services)
+    view = window.tree.view
+    await until(lambda: window.tree.select(ref), 10)
+    row = view.rows.row(ref)
+    assert row is not None
+    place = view.visualRect(view.rows.index(row, 0))
+    at = QPoint(view.viewport().width() - 18, place.center().y())
+    QTest.mouseMove(view.viewport(), QPoint(60, place.center().y()))
+    QTest.mouseMove(view.viewport(), at)
+    await until(lambda: view.hovered == row, 5)
+    assert "console" in view.viewport().toolTip()
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    tab = window.tabs.currentWidget()
+    assert isinstance(tab, ConsoleTab)
+    assert tab.ref == ref
