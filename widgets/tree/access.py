@@ -19,6 +19,7 @@ from PySide6.QtGui import (
     QAccessibleStateChangeEvent,
 )
 from PySide6.QtWidgets import QAccessibleWidget
+from shiboken6 import VoidPtr, getCppPointer
 
 from widgets.tree import words
 
@@ -30,6 +31,12 @@ TOLD = 20
 LEVEL = getattr(QAccessible.Attribute, "Level", None)
 """Qt knows it from 6.11 on; before that it is in the description."""
 Select = QItemSelectionModel.SelectionFlag
+NOTHING = VoidPtr(0)
+
+
+def pointer(part: Level | Doing | Chosen) -> VoidPtr:
+    """What `interface_cast` has to give: Qt would take Python's objects, and None, for C++ objects and crash."""
+    return VoidPtr(getCppPointer(part)[0])
 
 
 class Level(QAccessibleAttributesInterface):
@@ -143,10 +150,10 @@ class RowFace(QAccessibleInterface):
         state.offscreen = self.row not in self.view.visible_rows()
         return state
 
-    def interface_cast(self, kind: QAccessible.InterfaceType) -> object:
+    def interface_cast(self, kind: QAccessible.InterfaceType) -> VoidPtr:
         if kind == QAccessible.InterfaceType.AttributesInterface and LEVEL is not None:
-            return self._level
-        return self._doing if kind == QAccessible.InterfaceType.ActionInterface else None
+            return pointer(self._level)
+        return pointer(self._doing) if kind == QAccessible.InterfaceType.ActionInterface else NOTHING
 
 
 class Chosen(QAccessibleSelectionInterface):
@@ -207,7 +214,8 @@ class TreeFace(QAccessibleWidget):
             QAccessible.deleteAccessibleInterface(QAccessible.uniqueId(face))
 
     def childCount(self) -> int:
-        return len(self.view.rows.rows)
+        # It may be asked before the view has its rows.
+        return len(self.view.rows.rows) if self.view.model() is not None else 0
 
     def child(self, index: int) -> QAccessibleInterface | None:
         return self.row(index) if 0 <= index < self.childCount() else None
@@ -221,8 +229,8 @@ class TreeFace(QAccessibleWidget):
     def focusChild(self) -> QAccessibleInterface | None:
         return self.child(self.view.currentIndex().row()) if self.view.hasFocus() else None
 
-    def interface_cast(self, kind: QAccessible.InterfaceType) -> object:
-        return self._chosen if kind == QAccessible.InterfaceType.SelectionInterface else None
+    def interface_cast(self, kind: QAccessible.InterfaceType) -> VoidPtr:
+        return pointer(self._chosen) if kind == QAccessible.InterfaceType.SelectionInterface else NOTHING
 
 
 def face(key: str, widget: QObject) -> QAccessibleInterface | None:

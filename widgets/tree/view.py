@@ -48,6 +48,8 @@ class View(QTableView):
     console_wanted = Signal(object)
     """The Ref of the VM whose console button was clicked."""
     shown_changed = Signal()
+    face: access.TreeFace | None = None
+    """What a screen reader sees of it, once one asked: it may ask while the view is being made."""
 
     def __init__(self, rows: Rows, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,8 +58,6 @@ class View(QTableView):
         self.holding: Holding | None = None
         self.hovered = -1
         self.cut: frozenset[Ref] = frozenset()
-        self.face: access.TreeFace | None = None
-        """What a screen reader sees of it, once one asked."""
         self.nothing = ""
         """What is said across the tree where a search finds nothing."""
         self._grip: Grip | None = None
