@@ -11,18 +11,40 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
+from PySide6.QtGui import QColor, QImage
 
 from backends.driver import Settings
 from backends.model import Kind
 from backends.registry import load
 from tests.bench.row import row
 from tests.e2e.desktop import Desktop, desktop
+from widgets.theme import LIGHT
 
 DOMAINS = 1000
 CAUSEWAY = Path(sys.executable).with_name("causeway")
+METER_S = 2.0
+"""Causeway reads the meters of a host that is shown so often."""
+ROWS = 15
+"""At least so many rows of VMs are on the screen where the host's row is open."""
+COUNTING = """
+import os, sys, libvirt
+asked, real = [0], libvirt.virConnect.getAllDomainStats
+counts = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+
+def stats(*arguments):
+    asked[0] += 1
+    os.pwrite(counts, b"%d" % asked[0], 0)
+    return real(*arguments)
+
+libvirt.virConnect.getAllDomainStats = stats
+from app.__main__ import main
+sys.exit(main(["--home", sys.argv[2]]))
+"""
+"""Starts Causeway, counts its stats calls in a file."""
 
 
 def test_host(path: Path, count: int) -> str:
@@ -72,21 +94,37 @@ def virt_manager(screen: Desktop, uri: str, seconds: float) -> tuple[float, floa
         process.wait()
 
 
-def causeway(screen: Desktop, home: Path, uri: str, seconds: float) -> tuple[float, float]:
+def causeway(screen: Desktop, home: Path, uri: str, seconds: float) -> tuple[float, float, int]:
+    """CPU seconds, RSS in MB, and how many stats calls were made; fails where the VMs are not on the screen."""
     subprocess.run(
         [CAUSEWAY, "--home", home, "connect", "libvirt", "big", "--set", f"uri={uri}"],
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=60,
     )
-    process = subprocess.Popen([CAUSEWAY, "--home", home], env=screen.env, stderr=subprocess.DEVNULL)
+    counts = home / "stats-calls"
+    command = [sys.executable, "-c", COUNTING, counts, home]
+    process = subprocess.Popen(command, env=screen.env, stderr=subprocess.DEVNULL)
     try:
         screen.window("Causeway")
         time.sleep(20)
-        return steady(psutil.Process(process.pid), seconds)
+        before = int(counts.read_text())
+        used, rss = steady(psutil.Process(process.pid), seconds)
+        calls = int(counts.read_text()) - before
+        shown = rows_of_running(screen.shot())
+        assert shown >= ROWS, f"the host's row is not open: {shown} rows of VMs"
+        assert calls >= seconds / METER_S * 0.8, f"the meters did not run: {calls} calls in {seconds:g} s"
+        return used, rss, calls
     finally:
         process.terminate()
         process.wait(30)
+
+
+def rows_of_running(image: QImage) -> int:
+    """How many rows of the tree carry the sign of a running VM."""
+    sign = QColor(LIGHT.ok_bg).rgb()
+    lines = [any(image.pixel(x, y) == sign for x in range(30, 110)) for y in range(100, 740)]
+    return sum(now and not before for before, now in pairwise(lines))
 
 
 async def complete_tree(uri: str) -> float:
@@ -121,12 +159,12 @@ def main() -> None:
         opens = statistics.median(bare_open(uri) for _ in range(3))
         trees = statistics.median(asyncio.run(complete_tree(uri)) for _ in range(3))
         with desktop(folder) as screen:
-            ours, rss = causeway(screen, folder / "home", uri, seconds)
+            ours, rss, calls = causeway(screen, folder / "home", uri, seconds)
             theirs, their_rss = virt_manager(screen, uri, seconds)
     finally:
         shutil.rmtree(folder)
     per_minute = 60 / seconds
-    note = f"{ours * per_minute:.2f} s and {theirs * per_minute:.1f} s of CPU per minute"
+    note = f"{ours * per_minute:.2f} s and {theirs * per_minute:.1f} s of CPU per minute; {calls} stats calls in {seconds:g} s"
     rows = [
         row(
             "1,000 domains: tree complete beyond libvirt's open", trees - opens, "s", most=1, note=f"open {opens:.2f} s"

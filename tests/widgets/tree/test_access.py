@@ -8,7 +8,9 @@ import pytest
 import shiboken6
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible, QAccessibleInterface
+from pytestqt.qtbot import QtBot
 
+from tests.widgets.standin import Services
 from tests.widgets.tree.test_tree import LOCAL, Page, page
 from widgets.tree import access
 
@@ -101,6 +103,18 @@ def test_moving_opening_and_choosing_are_told(
     page.key(Qt.Key.Key_Down)
     assert (QAccessible.Event.Focus, "kvm-b") in told
     assert (QAccessible.Event.SelectionRemove, "kvm-a") in told
+
+
+def test_one_that_is_there_from_the_start_is_answered_while_the_tree_is_made(qtbot: QtBot) -> None:
+    QAccessible.setActive(True)
+    try:
+        early = Page(qtbot, Services())
+        early.go("web-01")
+        early.rows.close_all()
+        assert tree(early).childCount() == early.rows.rowCount()
+        early.tree.close()
+    finally:
+        QAccessible.setActive(False)
 
 
 def test_rows_that_went_are_not_told_of(page: Page) -> None:
