@@ -338,3 +338,19 @@ async def test_one_click_on_the_row_below_the_mouse(window: Window) -> None:
     tab = window.tabs.currentWidget()
     assert isinstance(tab, ConsoleTab)
     assert tab.ref == ref
+
+
+async def test_a_line_that_somebody_holds_is_told_and_can_be_taken_over(window: Window) -> None:
+    ref = running(window.services)
+    other = window.services.consoles.line(ref)
+    await other.open()
+    await other.live()
+    panel, _view = await opened(window, ref)
+    panel.choose_console(next(one for one in panel.offers if one.kind == ConsoleKind.SERIAL))
+    notice = panel.stage.notice
+    await until(lambda: notice.isVisible() and "take it over" in notice.accessibleName(), 20)
+    take = next(one for one in notice.buttons if one.accessibleName() == "Take it over")
+    assert take.isVisible()
+    take.click()
+    await until(lambda: panel.session is not None and panel.session.state == SessionState.LIVE, 20)
+    await other.close()
