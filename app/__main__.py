@@ -98,7 +98,7 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
     async def go(services: Services) -> None:
         from app.cli.channel import Desk
 
-        await services.fill()
+        await services.identify()
         gc.freeze()
         gc.enable()
         services.go()

@@ -107,6 +107,7 @@ class Services:
         """
         services = await cls.begin(home, connect=connect, vault_key_file=vault_key_file, prompt=prompt)
         await services.fill()
+        await services.identify()
         if connect:
             services.go()
         return services
@@ -145,12 +146,15 @@ class Services:
         return services
 
     async def fill(self) -> None:
-        """Take in the last known picture, some milliseconds at a time, and after it who is who."""
+        """Take in the last known picture, some milliseconds at a time."""
         names = {connection.name for connection in self.connections.all()}
         objects = await self.store.load_objects()
         for start in range(0, len(objects), PORTION):
             self.inventory.restore(item for item in objects[start : start + PORTION] if item.ref.connection in names)
             await asyncio.sleep(0)
+
+    async def identify(self) -> None:
+        """Who is who; from then on what changes is written down."""
         await self.identity.load()
         self.identity.follow(self.inventory)
         self._recorder = Recorder(self.inventory, self.tasks, self.store)

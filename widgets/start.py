@@ -76,6 +76,8 @@ async def _live(
         services.on_picture = partial(save_picture, window)
         services.on_console = window.consoles.open
         try:
+            await services.fill()
+            await window.tree.taken_in()
             await go(services)
             window.filled()
             if screenshot is not None:

@@ -164,7 +164,8 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     per_minute = 60 / seconds
-    note = f"{ours * per_minute:.2f} s and {theirs * per_minute:.1f} s of CPU per minute; {calls} stats calls in {seconds:g} s"
+    note = f"{ours * per_minute:.2f} s and {theirs * per_minute:.1f} s of CPU per minute"
+    note += f"; {calls} stats calls in {seconds:g} s"
     rows = [
         row(
             "1,000 domains: tree complete beyond libvirt's open", trees - opens, "s", most=1, note=f"open {opens:.2f} s"

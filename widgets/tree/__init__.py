@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -165,6 +166,16 @@ class Tree(QWidget):
         self.view.live.close()
         self.rows.close()
         return super().close()
+
+    async def taken_in(self) -> None:
+        """Until all that the inventory told is in the rows."""
+        done = asyncio.Event()
+        self.rows.settled.connect(done.set)
+        try:
+            if self.rows.busy:
+                await done.wait()
+        finally:
+            self.rows.settled.disconnect(done.set)
 
     def selected(self) -> list[Ref]:
         return self.view.selected()

@@ -123,6 +123,11 @@ class Rows(QAbstractTableModel):
         key = self.forest.keys[node]
         return self.inventory.get(key) if isinstance(key, Ref) else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that came is not in the rows yet."""
+        return bool(self._queue or self._dirty or self._moved)
+
     def row(self, key: Key) -> int | None:
         """The row of a key, None while it is not visible. A melted host's row is its connection's."""
         if self._row_of is None:
