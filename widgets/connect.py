@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -94,9 +94,12 @@ class Field(QWidget):
             return box
         if option.choices:
             combo = Combo(option.label, self)
-            combo.fill([(choice, choice) for choice in option.choices])
+            unchosen = (
+                [] if option.default or "" in option.choices else [("choose…" if option.required else "none", "")]
+            )
+            combo.fill([*unchosen, *((choice, choice) for choice in option.choices)])
             combo.activated.connect(lambda _: changed())
-            self._read, self._write = combo.currentText, combo.choose
+            self._read, self._write = lambda: str(combo.chosen() or ""), combo.choose
             return combo
         if option.kind == "lines":
             text = QPlainTextEdit(self)
@@ -167,7 +170,7 @@ class ConnectDialog(Prompt):
         self._column.addWidget(self._more)
         self._column.addStretch(1)
         self._more.hide()
-        area = scrolled(inner)
+        area = self._area = scrolled(inner)
         area.setObjectName("plain")
         inner.setObjectName("plain")
         self.body.addWidget(area, 1)
@@ -312,6 +315,8 @@ class ConnectDialog(Prompt):
                 self.fold.setChecked(True)
                 self._more.show()
         red = [finding for finding in findings if finding.level == Level.RED]
+        if marked := next((self.fields[item.field] for item in red if item.field in self.fields), None):
+            QTimer.singleShot(0, self, lambda: self._area.ensureWidgetVisible(marked))
         text = "\n".join(fmt.sentences(finding.message, finding.cure) for finding in rest)
         if not red:
             self.result.say(text or "It works.", "ok" if not rest else "warn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,6 @@ from widgets import theme
 from widgets.background import Background, words
 from widgets.bars import LagMeter, StatusBar, TopBar
 from widgets.commands import Command, table
-from widgets.consoles.desk import Desk
 from widgets.dock import Dock
 from widgets.eventlog import Line
 from widgets.icons import icon
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from app.connections import Connection
     from app.secrets import Prompt
     from app.services import Services
+    from widgets.consoles.desk import Desk
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,6 @@ class Window(QMainWindow):
         self.toasts = Toasts(self, self._floor)
         self.background = Background(lambda text, cure: self.complain(text, cure))
         self.verbs = Verbs(services, self)
-        self.consoles = Desk(self)
         self.tally = Tally(services.inventory)
         self.lag = LagMeter()
         self._menu_refs: list[Ref] | None = None
@@ -90,7 +90,13 @@ class Window(QMainWindow):
         self._restyle()
         theme.on_change(self._restyle)
         self.background.run(self.lag.run(), "lag meter")
-        self._welcome_if_empty()
+
+    @cached_property
+    def consoles(self) -> Desk:
+        """All open consoles. What they need is imported with the first one."""
+        from widgets.consoles.desk import Desk
+
+        return Desk(self)
 
     # What others ask of the window
 
@@ -283,6 +289,9 @@ class Window(QMainWindow):
     def filled(self) -> None:
         """All that the store knows is there: open what was waiting for it."""
         self.tabs.restore_rest()
+        # Not before: a dialog that comes up before its window is left behind it.
+        if not self.services.connections.all():
+            self.show_welcome()
 
     async def save_state(self) -> None:
         await self.services.store.set_setting(STATE, self.state())
@@ -298,7 +307,8 @@ class Window(QMainWindow):
             end()
         self._unsubscribe = []
         self.dock.close_down()
-        self.consoles.close_down()
+        if "consoles" in self.__dict__:
+            self.consoles.close_down()
         for page in self.tabs.pages():
             page.close_down()
         self.tree.close()
@@ -452,10 +462,6 @@ class Window(QMainWindow):
     def _restyle(self) -> None:
         self.setStyleSheet(sheet(theme.tokens()))
 
-    def _welcome_if_empty(self) -> None:
-        if not self.services.connections.all():
-            QTimer.singleShot(0, self, self.show_welcome)
-
     def _save_soon(self) -> None:
         self._save_timer.start()
 
@@ -535,7 +541,7 @@ def main(
 ) -> int:
     """Run the window until it is closed. Returns the exit code; with `screenshot` it saves a picture and ends.
 
-    `open_services` gives what the window needs to be shown, `go` fills it and connects everything.
+    `open_services` gives what the window needs to be shown; `go` connects everything once the window is filled.
     """
     from widgets.start import run
 

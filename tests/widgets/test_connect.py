@@ -108,12 +108,6 @@ async def test_the_first_run_offers_what_was_found(window: Window) -> None:
     assert added[0][:2] == ("demo", "demo")
 
 
-async def test_the_first_run_opens_by_itself_where_there_is_nothing(window: Window) -> None:
-    other = Window(Services(empty=True))  # type: ignore[arg-type]
-    await until(lambda: other.findChild(FirstRun))
-    await ended(other)
-
-
 async def test_the_playground_command_is_complete(window: Window) -> None:
     command = playground_command(window.services.home)
     assert command.startswith("sudo ")
