@@ -31,7 +31,9 @@ class Canvas(QWidget):
         painter.fillRect(self.rect(), QColor("white"))
         for line in range(self.height() // 20):
             painter.setPen(QColor.fromHsv(line * 40 % 360, 255, 180))
-            painter.drawText(QRect(4, line * 20, self.width(), 20), 0, f"{self.number} {line} " + "causeway " * 12)
+            painter.drawText(
+                QRect(4, line * 20, self.width(), 20), 0, f"{self.number} {line} " + "causeway " * (self.width() // 60)
+            )
 
 
 class Lines(QObject):
@@ -61,6 +63,16 @@ class Painter:
         self.back.number = self.front.number = number
         self.back.repaint()
         self.front.repaint()
+        return ""
+
+    def write(self, number: int) -> str:
+        """New text in the window in front; nothing behind it changes."""
+        self.front.number = number
+        self.front.repaint()
+        return ""
+
+    def enlarge(self, width: int, height: int) -> str:
+        self.front.resize(width, height)
         return ""
 
     def move(self, x: int, y: int) -> str:
