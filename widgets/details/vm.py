@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
@@ -63,6 +65,8 @@ class VmPage(Page):
         self.body.addStretch(1)
         if (sample := self.services.inventory.sample(ref)) is not None:
             self.ring.add(sample)
+        # The next click may be on the console: what is not Qt in it is imported meanwhile.
+        window.background.run(asyncio.to_thread(importlib.import_module, "app.consoles.rfb"), "consoles")
         self.refresh()
 
     def concerns(self, delta: Delta) -> bool:
