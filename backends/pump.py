@@ -34,6 +34,16 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
+def hung_up(end: socket.socket) -> bool:
+    """Whether the other half of a pair was closed, which whoever serves this one may not have seen yet."""
+    try:
+        return end.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 async def pump(near: socket.socket, far: Far) -> None:
     """Carry bytes both ways until one end is over; then the other ends too, with what was under way delivered.
 

@@ -19,6 +19,7 @@ from backends.demo.shell import Shell
 from backends.demo.world import Faults, World
 from backends.errors import BackendError, Conflict, NotFound
 from backends.model import PowerState, Ref, Vm
+from backends.pump import hung_up, pair
 from backends.threads import LoopThread
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Switchboard:
 
     def _open_line(self, vm: Vm, console: Console, force: bool) -> Door:
         with self._lock:
-            held = [end for end in self._lines.get((vm.ref, console.kind), ()) if not _over(end)]
+            held = [end for end in self._lines.get((vm.ref, console.kind), ()) if not hung_up(end)]
             if held and not force:
                 raise Conflict(
                     f"{vm.name}: another session has its serial line open",
@@ -175,9 +176,7 @@ class Switchboard:
 
     def _serve(self, vm: Ref, kind: ConsoleKind, work: Streams) -> socket.socket:
         """Our half of a pair of sockets; the other is served until it ends."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
+        ours, theirs = pair()
         with self._lock:
             self._lines.setdefault((vm, kind), []).append(theirs)
 
@@ -207,16 +206,6 @@ def password(vm: Vm) -> str:
     if vm.name.startswith("ldap-"):
         return ASKED
     return f"{zlib.crc32(vm.ref.id.encode()):08x}" if vm.name.startswith("db-") else ""
-
-
-def _over(end: socket.socket) -> bool:
-    """Whether the other half was closed, which its server may not have seen yet."""
-    try:
-        return end.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def _hang_up(end: socket.socket) -> None:

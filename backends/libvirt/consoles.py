@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from backends.libvirt.devices import Graphics, SerialLine
 from backends.libvirt.translate import RUNNING_STATES
 from backends.libvirt.uris import Address
 from backends.model import Ref
-from backends.pump import pair
+from backends.pump import hung_up
 from backends.ssh import Place, SshConnection
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 NAMES = {ConsoleKind.VNC: "Screen", ConsoleKind.SPICE: "Screen (SPICE)", ConsoleKind.RDP: "Screen (RDP)"}
 ORDER = (ConsoleKind.VNC, ConsoleKind.SPICE, ConsoleKind.RDP)
 CONNECT_S = 10.0
+RELEASE_S = 5.0
 CA = Path("/etc/pki/CA/cacert.pem")
 """Where libvirt and its friends look for the authority that signs hosts."""
 
@@ -47,7 +49,7 @@ class Doors:
         self._where = where
         self._ssh = ssh
         self._pkipath = pkipath
-        self._lines: list[socket.socket] = []
+        self._lines: dict[tuple[str, str], stream.Opened] = {}
 
     @property
     def _local(self) -> bool:
@@ -69,7 +71,15 @@ class Doors:
         return _numbered(found)
 
     async def open(self, console: Console, force: bool) -> Door:
-        """Raises NotFound, Conflict, Unsupported, Unreachable."""
+        """Raises NotFound, Conflict, Unsupported, Unreachable. A door that opens after a cancel is closed."""
+        opening = asyncio.create_task(self._open(console, force))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)
+            raise
+
+    async def _open(self, console: Console, force: bool) -> Door:
         have = next(
             (one for one in await self.offers(console.vm) if (one.kind, one.id) == (console.kind, console.id)), None
         )
@@ -89,11 +99,9 @@ class Doors:
 
     def hang_up(self) -> None:
         """End every serial line: the connection is closed, or lost. Never blocks."""
-        for line in self._lines:
-            try:
-                line.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
+        for line in self._lines.values():
+            with suppress(OSError):
+                line.pumped.shutdown(socket.SHUT_RDWR)
         self._lines.clear()
 
     def _hindrance(self, screen: Graphics) -> tuple[str, str]:
@@ -151,17 +159,14 @@ class Doors:
 
     async def _open_line(self, console: Console, force: bool) -> Door:
         uuid, alias = console.vm.id, console.id
-        ours, theirs = pair()
-        try:
-            await self._driver.client.call(
-                lambda conn: stream.open_line(conn, uuid, alias, force, theirs), what=console.label
-            )
-        except BaseException:
-            ours.close()
-            theirs.close()
-            raise
-        self._lines = [line for line in self._lines if line.fileno() != -1] + [theirs]
-        return Door(console=console, socket=ours)
+        client = self._driver.client
+        before = self._lines.get((uuid, alias))
+        if before is not None and hung_up(before.pumped):
+            over = before.released
+            await client.call(lambda _conn: over.wait(RELEASE_S), what=console.label)
+        made = await client.call(lambda conn: stream.open_line(conn, uuid, alias, force), what=console.label)
+        self._lines[uuid, alias] = made
+        return Door(console=console, socket=made.near)
 
     def _reachable(self, screen: Graphics) -> str:
         """The address of a screen as seen from here: one that stands for all of the host's is the host's name."""
@@ -178,6 +183,11 @@ class Doors:
         files = [folder / name for name in ("cacert.pem", "clientcert.pem", "clientkey.pem")]
         ca, certificate, key = (str(file) if file.is_file() else "" for file in files)
         return DoorTls(host=host, ca=ca, certificate=certificate, key=key)
+
+
+def _close_late(opening: asyncio.Task[Door]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _numbered(consoles: Sequence[Console]) -> Sequence[Console]:

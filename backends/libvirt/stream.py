@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import libvirt
@@ -16,7 +17,7 @@ import libvirt
 from backends.errors import Conflict
 from backends.libvirt import picture
 from backends.libvirt.client import Conn
-from backends.pump import CHUNK
+from backends.pump import CHUNK, pair
 
 FAR_GONE = libvirt.VIR_STREAM_EVENT_ERROR | libvirt.VIR_STREAM_EVENT_HANGUP
 NEAR_GONE = libvirt.VIR_EVENT_HANDLE_ERROR | libvirt.VIR_EVENT_HANDLE_HANGUP
@@ -24,8 +25,18 @@ WOULD_BLOCK = -2
 """What libvirt answers where a socket would raise BlockingIOError."""
 
 
-def open_line(conn: Conn, uuid: str, alias: str, force: bool, near: socket.socket) -> None:
-    """Connect `near` with a VM's serial line; it is closed when the line ends. Blocking; for worker threads.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A line that was opened: our end of it, the end that is pumped, and what is set once the daemon knows that the
+    line has ended (before that, another cannot be opened)."""
+
+    near: socket.socket
+    pumped: socket.socket
+    released: threading.Event
+
+
+def open_line(conn: Conn, uuid: str, alias: str, force: bool) -> Opened:
+    """Open a VM's serial line. Blocking; for worker threads.
 
     Raises Conflict where another session holds the line and `force` was not asked for.
     """
@@ -41,7 +52,14 @@ def open_line(conn: Conn, uuid: str, alias: str, force: bool, near: socket.socke
                 cure="take it over: the other session ends",
             ) from None
         raise
-    _Line(stream, near)
+    ours, theirs = pair()
+    try:
+        return Opened(ours, theirs, _Line(stream, theirs).released)
+    except libvirt.libvirtError:
+        ours.close()
+        theirs.close()
+        stream.abort()
+        raise
 
 
 class _Line:
@@ -54,13 +72,18 @@ class _Line:
         self._outwards = b""
         self._far_ended = False
         self._over = False
+        self.released = threading.Event()
         self._lock = threading.Lock()
         """Held while it is made: the event thread may have something for it before that is done."""
         with self._lock:
             self._watch = libvirt.virEventAddHandle(
                 near.fileno(), libvirt.VIR_EVENT_HANDLE_READABLE, self._on_near, None
             )
-            stream.eventAddCallback(libvirt.VIR_STREAM_EVENT_READABLE | FAR_GONE, self._on_far, None)
+            try:
+                stream.eventAddCallback(libvirt.VIR_STREAM_EVENT_READABLE | FAR_GONE, self._on_far, None)
+            except libvirt.libvirtError:
+                libvirt.virEventRemoveHandle(self._watch)
+                raise
 
     def _on_far(self, _stream: Any, events: int, _opaque: None) -> None:
         with self._lock:
@@ -125,12 +148,17 @@ class _Line:
             self._stream.eventRemoveCallback()
         self._near.close()
         stream, self._stream = self._stream, None
-        threading.Thread(target=_release, args=(stream, self._far_ended), name="libvirt-line", daemon=True).start()
+        work = (stream, self._far_ended, self.released)
+        threading.Thread(target=_release, args=work, name="libvirt-line", daemon=True).start()
 
 
-def _release(stream: Any, ended: bool) -> None:
-    with suppress(libvirt.libvirtError):
+def _release(stream: Any, ended: bool, released: threading.Event) -> None:
+    try:
         if ended:
             stream.finish()
         else:
             stream.abort()
+    except libvirt.libvirtError:
+        return
+    finally:
+        released.set()

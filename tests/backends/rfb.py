@@ -56,13 +56,17 @@ class Rfb:
     async def key(self, key: int, down: bool) -> None:
         await self.write(struct.pack(">BBxxI", 4, down, key))
 
-    async def type(self, text: str) -> None:
-        """Press and release the keys of each character, as on an American keyboard."""
+    async def type(self, text: str, pause: float = 0.0) -> None:
+        """Press and release the keys of each character, as on an American keyboard.
+
+        An emulated PS/2 keyboard holds 16 bytes and drops the rest: real guests want a `pause` (s) after each key.
+        """
         for letter in text:
             shift = letter in SHIFTED or letter.isupper()
             key = RETURN if letter == "\n" else ord(letter)
             for pressed, down in [(SHIFT, True)] * shift + [(key, True), (key, False)] + [(SHIFT, False)] * shift:
                 await self.key(pressed, down)
+            await asyncio.sleep(pause)
 
     async def update(self, incremental: bool = False) -> dict[tuple[int, int, int, int], bytes]:
         """Ask for the picture; the rectangles that come, in Raw."""

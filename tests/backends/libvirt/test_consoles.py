@@ -22,6 +22,7 @@ from tests.lab.machine import Lab, LabGuest
 pytestmark = pytest.mark.lab
 
 VNC_PASSWORD = "canary12"
+KEY_S = 0.03
 MORE = """
     <console type='pty'><target type='virtio' port='1'/></console>
     <serial type='file'><source path='/dev/null'/><target port='1'/></serial>
@@ -99,16 +100,6 @@ async def serial(driver: Driver, guest: LabGuest, *, force: bool = False) -> Lin
     return Line(await driver.open_console(first, force=force))
 
 
-async def held_by_nobody(driver: Driver, guest: LabGuest) -> Line:
-    """The line as soon as the daemon has let go of it; that takes a moment after hanging up."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await serial(driver, guest)
-            except Conflict:
-                await asyncio.sleep(0.02)
-
-
 async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, guest: LabGuest) -> None:
     """One guest's consoles from end to end: what there is, what they carry, whom they belong to, how they end."""
     by_ssh = "ssh" in driver.uri
@@ -126,17 +117,17 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
     screen = Rfb(door.socket)
     await screen.begin(door.password if by_ssh else "")
     assert (screen.width, screen.name) == (720, f"QEMU ({guest.name})")
-    line = await held_by_nobody(driver, guest)
+    line = await serial(driver, guest)
     await line.type("status\n")
     await line.until(r"STATUS n=\d+")
-    await screen.type("root\n")
+    await screen.type("root\n", KEY_S)
     await line.until(r"LOGIN root")
-    await screen.type("seq 1 5000 >/dev/ttyS0\n")
+    await screen.type("seq 1 5000 >/dev/ttyS0\n", KEY_S)
     await line.until(r"\b5000\b")
     numbers = re.findall(r"^(\d+)\r?$", line.heard, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 5001)], "the line lost something"
     paravirtual = Line(await driver.open_console(found[3]))
-    await screen.type("cat /dev/hvc0 >/dev/ttyS0 & echo ping >/dev/hvc0\n")
+    await screen.type("cat /dev/hvc0 >/dev/ttyS0 & echo ping >/dev/hvc0\n", KEY_S)
     await paravirtual.until("ping")
     await paravirtual.type("by virtio\n")
     await line.until("by virtio")
@@ -150,7 +141,19 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
     await mine.type("status\n")
     await mine.until("STATUS")
     mine.socket.close()
-    again = await held_by_nobody(driver, guest)
+    first = (await offers(driver, guest, ConsoleKind.SERIAL))[0]
+    opening = asyncio.create_task(driver.open_console(first))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                again = await serial(driver, guest)
+                break
+            except Conflict:
+                await asyncio.sleep(0.02)
 
     if by_ssh:
         assert lab.state.ssh is not None
@@ -177,7 +180,7 @@ async def test_a_connection_that_goes_takes_its_lines_along(lab: Lab, fresh_gues
     await host.close()
     await line.end(10)
     await host.connect()
-    line = await held_by_nobody(host, fresh_guest)
+    line = await serial(host, fresh_guest)
     await line.until("HB n=")
     lab.a.kill_libvirtd()
     await line.end(10)
