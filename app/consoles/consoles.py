@@ -139,7 +139,14 @@ class Consoles:
         return session
 
     def _on_delta(self, delta: Delta) -> None:
-        self._wake()
+        """Who is where changes only where something comes or goes; else a session minds its own VM."""
+        if delta.added or delta.removed:
+            self._wake()
+            return
+        changed = {item.ref for item in delta.changed}
+        for session in self._sessions:
+            if session.ref in changed:
+                session.wake()
 
     def _wake(self) -> None:
         for session in self._sessions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,10 @@ TRIES_PER_S = 4
 HELD_S = 2.0
 """What lived at least so long starts its back-off anew."""
 CLOSE_S = 2.0
+LINGER_S = 2.0
+"""So long a stream may outlive its VM: what it still says may be why."""
+KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, seconds, times: a host that fell silent is noticed after 25 s."""
 DARK = frozenset({PowerState.OFF, PowerState.SUSPENDED})
 
 
@@ -217,14 +222,14 @@ class Session:
                 attempt = 0
                 continue
             if self.state not in (SessionState.CONNECTING, SessionState.RETRYING):
-                self._set(SessionState.RETRYING, self.status.text)
+                self._set(SessionState.RETRYING)
             await self._spaced()
             facts = self._facts()
             began = time.perf_counter()
             self._asked = self._provided = False
             error: Exception
             try:
-                await self._serve(await self._door(ref))
+                await self._use(ref, await self._door(ref))
                 error = Unreachable("the console ended", object_name=self.name)
             except Exception as caught:
                 error = caught
@@ -233,6 +238,30 @@ class Session:
                 attempt = 0
             await self._rest(error, facts, attempt)
             attempt += 1
+
+    async def _use(self, ref: Ref, door: Door) -> None:
+        """Serve the door, but no longer than the VM is there: a host that died ends no stream."""
+        serving, leaving = asyncio.ensure_future(self._serve(door)), asyncio.ensure_future(self._left(ref))
+        try:
+            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                raise Unreachable(f"{self.name} is not there any more", object_name=self.name)
+            serving.result()
+        finally:
+            serving.cancel()
+            leaving.cancel()
+            await asyncio.wait({serving, leaving})
+            door.close()
+
+    async def _left(self, ref: Ref) -> None:
+        """Until the VM is off or elsewhere, and its stream had the time to end by itself."""
+        while True:
+            while self.ref == ref and (vm := self.vm) is not None and vm.state not in DARK:
+                self._woken.clear()
+                await self._woken.wait()
+            await asyncio.sleep(LINGER_S)
+            if self.ref != ref or (vm := self.vm) is None or vm.state in DARK:
+                return
 
     async def _door(self, ref: Ref) -> Door:
         """Open the console anew, the same as before where there is one. A door that comes too late is closed."""
@@ -260,6 +289,7 @@ class Session:
         if door is None:
             picked = self._pick(await driver.consoles(ref))
             door = await driver.open_console(picked, force=self._force)
+        _notice_dead_peers(door.socket)
         # Taken over once: who takes it back is not fought.
         self._console, self._force = door.console, False
         try:
@@ -355,6 +385,16 @@ def _gone(name: str, vm: Vm | None) -> tuple[str, str]:
     if vm is None:
         return f"{name} is not to be seen now", "the console comes back by itself when it is seen again"
     return f"{name} is {vm.native_state or vm.state}", "the console comes back by itself when it runs"
+
+
+def _notice_dead_peers(sock: socket.socket | None) -> None:
+    """Let the system ask a silent far end of a network connection whether it is still there."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _close_late(opening: asyncio.Future[Door]) -> None:

@@ -126,6 +126,26 @@ async def test_it_follows_a_live_move(services: Services, opened: Opener) -> Non
     assert session.gap_ms is not None
 
 
+async def test_a_stream_that_outlives_its_vm_is_left(
+    services: Services, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.consoles.follow, "LINGER_S", 0.05)
+    ref = running(services)
+    session = await opened(ref)
+    here = driver(services)
+    monkeypatch.setattr(here, "_hang_up", lambda ref: None)
+    to = next(item.ref for item in services.inventory.of("b") if item.ref.kind == "host")
+    await here.move_live(ref, driver(services, "b"), to, LiveOptions(), lambda progress: None)
+    await until(lambda: session.gap_ms is not None)
+    assert session.state == SessionState.LIVE
+    assert session.ref is not None
+    assert session.ref.connection == "b"
+    monkeypatch.setattr(driver(services, "b"), "_hang_up", lambda ref: None)
+    (task,) = services.actions.power([session.ref], PowerAction.OFF)
+    await services.tasks.wait(task)
+    await until(lambda: session.state == SessionState.GONE)
+
+
 async def test_a_password_the_platform_knows_is_used(services: Services, opened: Opener) -> None:
     session = await opened(running(services, "db-"))
     assert session.state == SessionState.LIVE
