@@ -87,11 +87,17 @@ class Typist:
         os.close(self.fd)
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    shell = Shell(tmp_path)
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A data folder that no test changes."""
+    shell = Shell(tmp_path_factory.mktemp("console"))
     shell.connect("a", "vms=12")
-    yield shell
+    return shell
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    yield
     while TYPISTS:
         TYPISTS.pop().leave()
 
@@ -127,14 +133,11 @@ def talk(shell: Shell) -> None:
 
 def test_the_serial_line_alone(shell: Shell) -> None:
     talk(shell)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_ended_from_outside_it_gives_the_terminal_back(shell: Shell, number: signal.Signals) -> None:
-    typist = Typist(shell, "console", "a/web-01", "--serial")
-    typist.wait_for(b"login:")
-    typist.process.send_signal(number)
-    assert typist.ended() == 128 + number
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        typist = Typist(shell, "console", "a/web-01", "--serial")
+        typist.wait_for(b"login:")
+        typist.process.send_signal(number)
+        assert typist.ended() == 128 + number
 
 
 def test_the_serial_line_and_the_window_beside_a_running_owner(shell: Shell, owner: subprocess.Popen[str]) -> None:
@@ -171,7 +174,7 @@ def test_what_cannot_be_is_said(shell: Shell, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.png")) == []
 
 
-def test_a_picture_of_the_screen(shell: Shell, tmp_path: Path) -> None:
+def test_a_picture_of_the_screen_and_kept_output(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     row = shell.json("console", "a/web-01", "--screenshot", str(path))
     assert (row["path"], row["bytes"]) == (str(path), path.stat().st_size)
@@ -180,9 +183,6 @@ def test_a_picture_of_the_screen(shell: Shell, tmp_path: Path) -> None:
     done = shell.run("console", off, "--screenshot", str(path))
     assert done.returncode == 1
     assert "is off" in done.stderr
-
-
-def test_kept_output_is_printed(shell: Shell) -> None:
     name = next(name for name, vm in shell.vms("state:running").items() if "/cache-" in name)
     typist = Typist(shell, "console", name, "--serial")
     typist.wait_for(b"login:")
