@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from app.consoles.follow import Session
@@ -12,7 +12,7 @@ from app.consoles.loop import ConsoleLoop
 from app.redaction import redact
 from backends.consoles import Console
 from backends.driver import Consoles as OpensConsoles
-from backends.errors import Unsupported
+from backends.errors import Unreachable, Unsupported
 from backends.model import Level, Ref
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from app.services import Services
 
 S = TypeVar("S", bound=Session)
-OFFERS_S = 15.0
+T = TypeVar("T")
+ANSWER_S = 15.0
 SCREENSHOT_S = 20.0
 
 
@@ -46,11 +47,7 @@ class Consoles:
 
         Raises Unreachable while its connection is not ready, Unsupported where its platform has none.
         """
-        driver = self._services.connections.driver(ref.connection)
-        if not isinstance(driver, OpensConsoles):
-            raise Unsupported(f"{ref.connection} has no consoles")
-        async with asyncio.timeout(OFFERS_S):
-            return await driver.consoles(ref)
+        return await self._answer(ref, self._driver(ref).consoles(ref))
 
     def screen(self, ref: Ref, *, view_only: bool = False, console: Console | None = None) -> ScreenSession:
         """A session on a VM's screen, not opened yet. Without `console`: the best one."""
@@ -88,11 +85,7 @@ class Consoles:
 
         services = self._services
         await asyncio.to_thread(program, console.kind)
-        driver = services.connections.driver(ref.connection)
-        if not isinstance(driver, OpensConsoles):
-            raise Unsupported(f"{ref.connection} has no consoles")
-        async with asyncio.timeout(OFFERS_S):
-            door = await driver.open_console(console)
+        door = await self._answer(ref, self._driver(ref).open_console(console))
         vm = services.inventory.vm(ref)
         name = vm.name if vm is not None else ref.id
         loop = asyncio.get_running_loop()
@@ -132,6 +125,19 @@ class Consoles:
         await self._loop.close()
 
     # Inside
+
+    def _driver(self, ref: Ref) -> OpensConsoles:
+        driver = self._services.connections.driver(ref.connection)
+        if not isinstance(driver, OpensConsoles):
+            raise Unsupported(f"{ref.connection} has no consoles")
+        return driver
+
+    async def _answer(self, ref: Ref, asked: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asked
+        except TimeoutError:
+            raise Unreachable(f"{ref.connection} does not answer about consoles within {ANSWER_S:g} s") from None
 
     def _kept(self, session: S) -> S:
         self._sessions.add(session)
