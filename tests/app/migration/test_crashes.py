@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -24,60 +23,8 @@ from backends.demo import Driver
 from backends.demo.world import rebase
 from backends.model import DiskSpec, PowerState
 from tests.app.migration import cloudlike
+from tests.app.migration.killed import run_and_kill
 from tests.app.migration.pair import Pair
-
-MOVE = textwrap.dedent(
-    """
-    import asyncio, os, signal, sys
-    from pathlib import Path
-    from app.migration import Mode
-    from backends.demo import Driver
-    from tests.app.migration.pair import Pair
-
-    home, mode, last, when = Path(sys.argv[1]), Mode(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-
-    if len(sys.argv) > 5:
-        from tests.app.migration import cloudlike
-
-        Driver.starts_on_create = False
-        cloudlike.apply()
-
-    async def main():
-        pair = await Pair.open(home)
-        append, count = pair.store.journal_append, 0
-
-        async def killing(migration, entry):
-            nonlocal count
-            count += 1
-            if count == last and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            number = await append(migration, entry)
-            if count == last and when == "after":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return number
-
-        pair.store.journal_append = killing
-        task = await pair.move(mode=mode)
-        print(count, task.state, task.error)
-        await pair.close()
-
-    asyncio.run(main())
-    """
-)
-
-
-def run_and_kill(home: Path, mode: Mode, last: int, when: str, *more: str) -> bool:
-    """A process that moves web-01 and is killed at a journal write. False: it came to its end before that."""
-    done = subprocess.run(
-        [sys.executable, "-c", MOVE, str(home), mode.value, str(last), when, *more],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=Path(__file__).parents[3],
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode != 0
 
 
 async def recovered(pair: Pair) -> list[Task]:

@@ -10,8 +10,9 @@ import pytest
 from app.migration import Mode
 from app.migration.kept import SETTING
 from app.tasks import TaskState
+from tests.app.migration.killed import run_and_kill
 from tests.app.migration.pair import Pair
-from tests.app.migration.test_crashes import recovered, run_and_kill
+from tests.app.migration.test_crashes import recovered
 
 
 @pytest.mark.parametrize("entry", [{"do": "begin"}, {"do": "begin", "plan": 5, "task": "x", "version": 1}, {"do": 1}])
