@@ -50,11 +50,13 @@ COPY_SHARE = 2.4
 """The copy takes most of the time and has most to say: its bar is this many times as wide."""
 
 
-def stage_text(stage: Stage) -> str:
-    """What stands on a stage's bar."""
+def stage_text(stage: Stage, at_rest: bool = False) -> str:
+    """What stands on a stage's bar; `at_rest`: its task does not run."""
     progress = stage.progress
     if stage.state == StageState.RUNNING and progress.total_bytes:
         share = min(100, int(100 * progress.done_bytes / progress.total_bytes))
+        if at_rest:
+            return f"{stage.name} stopped at {share} %"
         words = [f"{stage.name} {share} %"]
         if progress.rate_bps:
             words.append(fmt.rate(progress.rate_bps))
@@ -81,9 +83,9 @@ def result_text(task: Task) -> str:
     if task.state == TaskState.DONE:
         return f"done {fmt.age(task.ended)}" if task.ended else "done"
     if task.state == TaskState.INTERRUPTED:
-        return task.error or "interrupted"
+        return "interrupted"
     if task.state == TaskState.UNKNOWN:
-        return task.error or "outcome unknown, nothing touched"
+        return "outcome unknown, nothing touched"
     if task.state in (TaskState.FAILED, TaskState.CANCELLED):
         return task.error or str(task.state)
     if task.state == TaskState.PAUSED:
@@ -97,6 +99,7 @@ class StageBars(QWidget):
     def __init__(self, task: Task, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._stages: list[Stage] = []
+        self._at_rest = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(20)
         self.show_task(task)
@@ -106,8 +109,10 @@ class StageBars(QWidget):
 
     def show_task(self, task: Task) -> None:
         self._stages = list(task.stages) or [self._only(task)]
-        self.setAccessibleName("; ".join(f"{stage_text(stage)} ({stage.state})" for stage in self._stages))
-        self.setToolTip(fmt.tip("\n".join(f"{stage_text(stage)} – {stage.state}" for stage in self._stages)))
+        self._at_rest = not task.active
+        texts = [(stage_text(stage, self._at_rest), stage.state) for stage in self._stages]
+        self.setAccessibleName("; ".join(f"{text} ({state})" for text, state in texts))
+        self.setToolTip(fmt.tip("\n".join(f"{text} – {state}" for text, state in texts)))
         self.update()
 
     @staticmethod
@@ -141,10 +146,13 @@ class StageBars(QWidget):
             part = min(1.0, stage.progress.done_bytes / total) if total else 1.0
             painter.save()
             painter.setClipPath(shape)
-            painter.fillRect(QRectF(room.x(), 0, room.width() * part, room.height()), theme.colour("accent_bg"))
+            ground = theme.colour("warn_bg" if self._at_rest else "accent_bg")
+            painter.fillRect(QRectF(room.x(), 0, room.width() * part, room.height()), ground)
             painter.restore()
         painter.setPen(theme.colour(text_role))
-        text = painter.fontMetrics().elidedText(stage_text(stage), Qt.TextElideMode.ElideRight, int(room.width()) - 8)
+        text = painter.fontMetrics().elidedText(
+            stage_text(stage, self._at_rest), Qt.TextElideMode.ElideRight, int(room.width()) - 8
+        )
         painter.drawText(room, Qt.AlignmentFlag.AlignCenter, text)
 
 

@@ -239,6 +239,8 @@ QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ bac
     selection-color: {t.text}; }}
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QSpinBox:focus, QComboBox:focus {{ border-color: {t.accent}; }}
 QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled {{ color: {t.muted}; background: {t.background}; }}
+QSpinBox QLineEdit, QDoubleSpinBox QLineEdit {{ border: none; padding: 0 6px; background: transparent; }}
+QSpinBox::up-button, QSpinBox::down-button {{ width: 0; border: none; }}
 QComboBox::drop-down {{ border: none; width: 20px; }}
 QMenu {{ background: {t.pane}; color: {t.text}; border: 1px solid {t.line}; padding: 4px; }}
 QMenu::item {{ padding: 5px 22px 5px 10px; border-radius: 5px; }}

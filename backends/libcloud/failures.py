@@ -61,10 +61,19 @@ def translate(error: Exception, secrets: Iterable[str], *, changes: bool = False
     if isinstance(error, ImportError):
         return Unsupported(text, cure="install what it names")
     if isinstance(error, TypeError):
+        if missing := _MISSING.search(text):
+            names = re.findall(r"'(\w+)'", missing[1])
+            field = next((_FIELDS[name] for name in names if name in _FIELDS), "extra")
+            return Invalid(f"this provider needs {' and '.join(names)}", cure="fill it in", field=field)
         return Invalid(f"the provider's driver takes other arguments: {text}", field="extra")
     if isinstance(error, LibcloudError | ValueError | KeyError):
         return Invalid(text)
     return BackendError(text or type(error).__name__)
+
+
+_MISSING = re.compile(r"missing \d+ required [\w-]+ arguments?: (.*)")
+_FIELDS = {"key": "key", "user_id": "key", "username": "key", "secret": "secret", "password": "secret", "token": "key"}
+"""What drivers call what our form has."""
 
 
 def _clean(error: Exception, secrets: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ HOURS = timedelta(hours=1)
 def test_what_stands_on_a_bar() -> None:
     copy = Stage("Copy", StageState.RUNNING, Progress(done_bytes=63, total_bytes=100, rate_bps=0.5))
     assert stage_text(copy) == "Copy 63 % · 0 B/s · 1 min left"
+    assert stage_text(copy, at_rest=True) == "Copy stopped at 63 %"
     done = Stage("Copy", StageState.DONE, began=now() - timedelta(seconds=4.1), ended=now())
     assert stage_text(done) == "Copy 4.1 s"
     assert stage_text(Stage("Verify", StageState.FAILED)) == "Verify failed"

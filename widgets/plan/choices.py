@@ -69,6 +69,8 @@ class Choices(Card):
             box.clicked.connect(lambda _: self._chosen())
             column.addWidget(box)
         self._numbers = QFormLayout()
+        self._numbers.setHorizontalSpacing(12)
+        self._numbers.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.parallel, self.bandwidth = QSpinBox(), QSpinBox()
         self.parallel.setRange(0, 16)
         self.parallel.setSpecialValueText("one")

@@ -97,7 +97,7 @@ class ForecastCard(Card):
         plan, forecast = planned.plan, planned.plan.forecast
         rows = [
             ("Takes", _about(forecast.seconds)),
-            ("Stops for", _about(forecast.downtime_s)),
+            ("Stops for", "nothing: it is off" if forecast.downtime_s == 0 else _about(forecast.downtime_s)),
             ("Sends", fmt.size(forecast.bytes)),
             ("Way", PATH_WORDS[plan.path]),
             ("Original", _original(planned)),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.playground.endpoint import Endpoint
-from backends.driver import Capability
+from backends.driver import Capability, Settings
 from backends.errors import NotFound, Unsupported
 from backends.libcloud import Driver, providers
 from backends.model import Flavor, Kind, PowerAction, PowerState, Ref, Scope, Section, Vm
@@ -121,6 +121,13 @@ async def test_check_names_the_field(endpoint: Endpoint, values: dict[str, str],
     await made.close()
     assert [finding.field for finding in findings] == [field]
     assert findings[0].cure and endpoint.secret_key not in str(findings)
+
+
+async def test_what_a_provider_needs_is_named_at_its_field() -> None:
+    made = Driver("lc", Settings({"provider": "openstack"}))
+    (finding,) = await made.check()
+    await made.close()
+    assert (finding.field, finding.message) == ("key", "this provider needs key")
 
 
 async def test_check_finds_nothing_where_all_is_well(endpoint: Endpoint) -> None:
