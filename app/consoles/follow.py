@@ -179,6 +179,10 @@ class Session:
         """The console to open. Raises Unsupported where none will do, naming the reason and the cure."""
         raise NotImplementedError
 
+    def _dark(self, vm: Vm) -> bool:
+        """Whether a VM in this state has nothing to show."""
+        return vm.state in DARK
+
     async def _serve(self, door: Door) -> None:
         """Use the door until its stream ends: returns or raises then. Calls `_came` once it works; closes the door."""
         raise NotImplementedError
@@ -216,7 +220,7 @@ class Session:
         while True:
             self._woken.clear()
             ref, vm = self.ref, self.vm
-            if ref is None or vm is None or vm.state in DARK:
+            if ref is None or vm is None or self._dark(vm):
                 self._set(SessionState.GONE, *_gone(self.name, vm))
                 await self._changed_from(self._facts())
                 attempt = 0
@@ -256,11 +260,11 @@ class Session:
     async def _left(self, ref: Ref) -> None:
         """Until the VM is off or elsewhere, and its stream had the time to end by itself."""
         while True:
-            while self.ref == ref and (vm := self.vm) is not None and vm.state not in DARK:
+            while self.ref == ref and (vm := self.vm) is not None and not self._dark(vm):
                 self._woken.clear()
                 await self._woken.wait()
             await asyncio.sleep(LINGER_S)
-            if self.ref != ref or (vm := self.vm) is None or vm.state in DARK:
+            if self.ref != ref or (vm := self.vm) is None or self._dark(vm):
                 return
 
     async def _door(self, ref: Ref) -> Door:

@@ -12,6 +12,7 @@ from app.consoles.follow import Session, only_without_hindrance
 from app.consoles.news import SessionState
 from backends.consoles import Console, ConsoleKind, Door
 from backends.errors import Unreachable, Unsupported
+from backends.model import Vm
 
 if TYPE_CHECKING:
     from app.consoles.loop import ConsoleLoop
@@ -90,6 +91,10 @@ class LineSession(Session):
         if not lines:
             raise Unsupported(f"{self.name} has no serial line", object_name=self.name, cure="add a serial port to it")
         return only_without_hindrance(lines, self.name)
+
+    def _dark(self, vm: Vm) -> bool:
+        # What a machine said last is read when it has ended.
+        return self.interactive and super()._dark(vm)
 
     async def _serve(self, door: Door) -> None:
         try:

@@ -161,6 +161,18 @@ async def test_kept_output_is_shown_and_refreshed(services: Services, opened: Op
     assert session.state == SessionState.LIVE
 
 
+async def test_kept_output_is_read_of_a_vm_that_is_off(services: Services, opened: Opener) -> None:
+    ref = running(services, "cache-")
+    session, terminal = await opened(ref)
+    (task,) = services.actions.power([ref], PowerAction.OFF)
+    await services.tasks.wait(task)
+    await until(lambda: session.vm is not None and session.vm.state == "off")
+    terminal.text = b""
+    session.refresh()
+    await until(lambda: b"login:" in terminal.text)
+    assert session.state == SessionState.LIVE
+
+
 async def test_somebody_else_holds_it_until_it_is_taken_over(services: Services, opened: Opener) -> None:
     ref = running(services)
     first, _ = await opened(ref)
