@@ -11,6 +11,7 @@ from backends.model import Kind, PowerAction, PowerState, Ref
 
 if TYPE_CHECKING:
     from app.services import Services
+    from widgets.consoles.panel import Panel
     from widgets.window import Window
 
 YES = ""
@@ -104,7 +105,7 @@ def site_reason(services: Services, refs: Sequence[Ref]) -> str:
 
 def table(window: Window) -> tuple[Command, ...]:
     """All commands of a window, in the order of menus and palette."""
-    return (*_vm(window), *_site(window), *_view(window), *_program(window))
+    return (*_vm(window), *_site(window), *_console(window), *_view(window), *_program(window))
 
 
 def _vm(window: Window) -> list[Command]:
@@ -240,6 +241,30 @@ def _site(window: Window) -> list[Command]:
             why_not=need, run=lambda: verbs.forget(name()),
         ),
     ]  # fmt: skip
+
+
+def _console(window: Window) -> list[Command]:
+    """What can be done with the console in front; its own buttons do the same."""
+
+    def need() -> str:
+        return YES if window.shown_console() is not None else "no console is in front"
+
+    def command(ident: str, text: str, symbol: str, run: Callable[[Panel], object]) -> Command:
+        def start() -> None:
+            panel = window.shown_console()
+            if panel is not None:
+                run(panel)
+
+        return Command(id=f"console.{ident}", text=text, icon=symbol, why_not=need, run=start)
+
+    return [
+        command("full", "Console: full screen (F11)", "maximize", lambda panel: panel.wanted.emit("full")),
+        command("window", "Console: to a window of its own", "app-window", lambda panel: panel.wanted.emit("window")),
+        command("beside", "Console: another one beside it…", "columns-2", lambda panel: panel.wanted.emit("beside")),
+        command("type", "Console: type the clipboard as keys", "clipboard-type", lambda panel: panel.typing.begin()),
+        command("shot", "Console: save a screenshot…", "camera", lambda panel: panel.shots.ask()),
+        command("del", "Console: send Ctrl+Alt+Del", "keyboard", lambda panel: panel.play_named("Ctrl+Alt+Del")),
+    ]
 
 
 def _view(window: Window) -> list[Command]:

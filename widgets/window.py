@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from app.secrets import Prompt
     from app.services import Services
     from widgets.consoles.desk import Desk
+    from widgets.consoles.panel import Panel
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,10 @@ class Window(QMainWindow):
         # The choice is triggered after the menu has hidden itself.
         menu.aboutToHide.connect(lambda: QTimer.singleShot(0, self, self._forget_menu))
         menu.popup(at)
+
+    def shown_console(self) -> Panel | None:
+        """The console of the tab in front, the one with the keyboard where there are several."""
+        return self.consoles.shown() if "consoles" in self.__dict__ else None
 
     def plan_move(self, refs: Sequence[Ref], to: Ref | None, copy: bool) -> None:
         """Show the plan of a move; without a target it asks for one."""

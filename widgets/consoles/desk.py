@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import QMenu
+from PySide6.QtWidgets import QApplication, QMenu
 
 from app.consoles import Console
 from backends.model import Kind, PowerState, Ref, Vm
@@ -54,6 +54,14 @@ class Desk(QObject):
             uid = self._window.services.identity.uid_of(ref)
             if isinstance(tab, ConsoleTab) and all(panel.uid != uid for panel in tab.panels):
                 self._put_beside(tab, uid)
+
+    def shown(self) -> Panel | None:
+        """The console of the tab in front, the one with the keyboard where there are several."""
+        tab = self._window.tabs.currentWidget()
+        if not isinstance(tab, ConsoleTab) or not tab.panels:
+            return None
+        focus = QApplication.focusWidget()
+        return next((panel for panel in tab.panels if focus and panel.isAncestorOf(focus)), tab.panels[0])
 
     def wall(self, refs: Sequence[Ref]) -> None:
         """A wall of these VMs, and of those at the places among them; without any, of the search or of everything."""

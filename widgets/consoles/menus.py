@@ -60,7 +60,7 @@ def more_menu(panel: Panel) -> QMenu:
     if screen:
         menu.addMenu(keys_menu(panel))
         menu.addMenu(panel.shots.menu())
-        menu.addAction(icon("clipboard-type", "muted"), "Type the clipboard as keys", panel.typing.type_clipboard)
+        menu.addAction(icon("clipboard-type", "muted"), "Type the clipboard as keys", panel.typing.begin)
         _checked(menu, "View only", panel.settings.view_only, panel.toggle_view_only)
         _checked(menu, "Real size, 1:1", panel.settings.scale == Scale.REAL, panel.toggle_scale)
         menu.addSeparator()

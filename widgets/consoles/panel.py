@@ -18,7 +18,7 @@ from backends.errors import BackendError
 from backends.model import Ref
 from widgets import format as fmt
 from widgets.consoles.bar import Bar, toggle
-from widgets.consoles.keys import Chord
+from widgets.consoles.keys import CHORDS, Chord
 from widgets.consoles.kinds import OUTSIDE, SYMBOLS, best
 from widgets.consoles.menus import keys_menu, more_menu, popup_which
 from widgets.consoles.scaling import Scale
@@ -54,7 +54,7 @@ class Panel(QWidget):
     """A console. It is opened when it is first shown, and closed by `close_down`."""
 
     wanted = Signal(str)
-    """What whoever holds the panel is to do: full, window, beside, close."""
+    """What whoever holds the panel is to do: full, window, beside, close, left."""
     changed = Signal()
 
     def __init__(self, window: Window, uid: str, console: Console | None = None) -> None:
@@ -220,6 +220,7 @@ class Panel(QWidget):
             view = ScreenView()
             screen = self.services.consoles.screen(ref, console=console)
             self.session = screen
+            view.setAccessibleName(f"Screen of {self.name}")
             self.stage.show_view(view)
             view.attach(screen)
             view.changed.connect(self._show_facts)
@@ -293,7 +294,7 @@ class Panel(QWidget):
             words.append(f"{columns} × {rows}")
         security = self.screen_session.security if self.screen_session is not None else ""
         if security:
-            words.append(security if security != "none" else "not encrypted")
+            words.append(security if security != "none" else "no encryption of its own")
         if session is not None and session.gap_ms is not None:
             words.append(f"came back after {fmt.duration(session.gap_ms / 1000)}")
         if session is not None and session.read_only:
@@ -339,8 +340,11 @@ class Panel(QWidget):
             self.window_.background.run(self._open(), f"SSH to {self.name}")
 
     def _leave(self) -> None:
-        """The keyboard goes to the buttons of this console."""
-        self.bar.which.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        """The keyboard goes to the buttons of this console; on a full screen to those at its edge."""
+        if self.bar.isHidden():
+            self.wanted.emit("left")
+        else:
+            self.bar.which.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def toggle_side(self) -> None:
         self.side.setVisible(not self.side.isVisible())
@@ -351,6 +355,10 @@ class Panel(QWidget):
 
     def toggle_view_only(self) -> None:
         self.choose(replace(self.settings, view_only=not self.settings.view_only))
+
+    def play_named(self, name: str) -> None:
+        """Press keys by the name that the menu has for them."""
+        self.play(next(chord for chord in CHORDS if chord.name == name))
 
     def play(self, chord: Chord) -> None:
         if self.screen_view is not None:
@@ -364,7 +372,7 @@ class Panel(QWidget):
         self._full = bar.add("maximize", "Full screen (F11)", lambda: self.wanted.emit("full"))
         self._settings = bar.add("sliders-horizontal", "Settings of this console", self.toggle_side)
         self._shot = bar.add("camera", "Screenshot", lambda: bar.popup(self.shots.menu(), self._shot))
-        self._type = bar.add("clipboard-type", "Type the clipboard as keys", self.typing.type_clipboard)
+        self._type = bar.add("clipboard-type", "Type the clipboard as keys", self.typing.begin)
         self._window = bar.add("app-window", "Move to a window", lambda: self.wanted.emit("window"))
         self._beside = bar.add("columns-2", "Another console beside it", lambda: self.wanted.emit("beside"))
         self._fit = bar.add("scaling", "Real size, 1:1", self.toggle_scale)

@@ -55,7 +55,7 @@ class Typing(QWidget):
         row.addWidget(self.cancel)
         self.hide()
 
-    def type_clipboard(self) -> None:
+    def begin(self) -> None:
         """Type what the clipboard holds; where some of it cannot be typed, say which first."""
         self.stop()
         text = QGuiApplication.clipboard().text()

@@ -40,10 +40,10 @@ class TopStrip(QFrame):
         self.keys = button("Send keys", lambda: keys(self.keys), "keyboard")
         self.leave = button("Leave", leave, "minimize")
         for made in (self.keys, self.leave):
-            made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             row.addWidget(made)
         self._timer = QTimer(self, singleShot=True)
-        self._timer.timeout.connect(self.hide)
+        self._timer.timeout.connect(self._go)
         self.hide()
 
     def come(self, milliseconds: int = STAY_MS) -> None:
@@ -56,6 +56,13 @@ class TopStrip(QFrame):
     def centre(self) -> None:
         self.adjustSize()
         self.move((self.parentWidget().width() - self.width()) // 2, 0)
+
+    def _go(self) -> None:
+        """Not while it has the keyboard."""
+        if self.keys.hasFocus() or self.leave.hasFocus():
+            self._timer.start(STAY_MS)
+        else:
+            self.hide()
 
     def enterEvent(self, event: QEvent) -> None:
         self._timer.stop()
@@ -87,6 +94,9 @@ class ConsoleWindow(QWidget):
         panel.changed.connect(self._show_name)
         self.strip = TopStrip(self, self.toggle_full, self._show_keys)
         self._filtered: QObject | None = None
+        back = QShortcut(QKeySequence("Esc"), self.strip)
+        back.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        back.activated.connect(panel.take_keyboard)
         close = QShortcut(QKeySequence("Ctrl+W"), self)
         close.activated.connect(self.close)
         theme.on_change(self._restyle)
@@ -175,6 +185,9 @@ class ConsoleWindow(QWidget):
             self.toggle_full()
         elif what == "window":
             self.give_back()
+        elif what == "left":
+            self.strip.come(TELL_MS)
+            (self.strip.keys if self.strip.keys.isVisible() else self.strip.leave).setFocus()
 
     def _show_keys(self, below: QWidget) -> None:
         menu = keys_menu(self.panel)

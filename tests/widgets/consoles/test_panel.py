@@ -145,7 +145,7 @@ async def test_the_clipboard_is_typed_as_keys(window: Window) -> None:
     panel, view = await opened(window, ref)
     view.clipboard.set_on(False)
     QGuiApplication.clipboard().setText("Ab/1")
-    panel.typing.type_clipboard()
+    panel.typing.begin()
     assert panel.typing.isVisible()
     await until(lambda: typed(window, ref)[-1].replace("<ffe1>", "") == "Ab/1", 10)
     await until(lambda: panel.typing.isHidden(), 10)
@@ -156,7 +156,7 @@ async def test_typing_can_be_stopped(window: Window) -> None:
     panel, view = await opened(window, ref)
     view.clipboard.set_on(False)
     QGuiApplication.clipboard().setText("x" * 5000)
-    panel.typing.type_clipboard()
+    panel.typing.begin()
     await until(lambda: "x" in typed(window, ref)[-1], 10)
     panel.typing.cancel.click()
     assert panel.typing.isHidden()
@@ -168,7 +168,7 @@ async def test_what_the_guests_keyboard_cannot_make_is_named_first(window: Windo
     panel, view = await opened(window, ref)
     view.clipboard.set_on(False)
     QGuiApplication.clipboard().setText("a\x07b")
-    panel.typing.type_clipboard()
+    panel.typing.begin()
     assert "No key" in panel.typing.words.text()
     assert typed(window, ref) == [""]
     panel.typing.go.click()
@@ -354,3 +354,22 @@ async def test_a_line_that_somebody_holds_is_told_and_can_be_taken_over(window: 
     take.click()
     await until(lambda: panel.session is not None and panel.session.state == SessionState.LIVE, 20)
     await other.close()
+
+
+async def test_the_palette_has_what_the_buttons_have(window: Window) -> None:
+    full, delete = window.commands["console.full"], window.commands["console.del"]
+    assert full.why_not() == "no console is in front"
+    ref = running(window.services)
+    panel, _view = await opened(window, ref)
+    assert full.why_not() == ""
+    delete.run()
+    await until(lambda: typed(window, ref)[-1] == "<ffff>", 10)
+    full.run()
+    (own,) = window.consoles.windows
+    assert own.isFullScreen()
+    panel._leave()
+    assert own.focusWidget() is own.strip.keys, "the way out of a full screen by the keyboard"
+    own.activateWindow()
+    await until(lambda: own.strip.keys.hasFocus(), 5)
+    QTest.keyClick(own.strip.keys, Qt.Key.Key_Escape)
+    await until(lambda: own.focusWidget() is panel.screen_view, 5)
