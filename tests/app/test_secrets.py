@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app import redaction
+from app import redaction, vault
 from app import secrets as module
 from app.secrets import Keyring, Secrets, guard_logs, pipe_secrets, read_secrets, system_keyring
 from backends.errors import AuthNeeded, Invalid
@@ -55,8 +55,8 @@ def modes(home: Path) -> set[int]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.SCRYPT_N == 2**16
-    monkeypatch.setattr(module, "SCRYPT_N", 2**10)
+    assert vault.SCRYPT_N == 2**16
+    monkeypatch.setattr(vault, "SCRYPT_N", 2**10)
 
 
 async def test_the_keyring_holds_a_key_and_the_vault_the_secrets(tmp_path: Path) -> None:
