@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("start", "tree", "domains", "copy", "cloud", "live", "rfb")
+BENCHES = ("start", "tree", "domains", "copy", "cloud", "live", "rfb", "screens")
 
 
 def run(name: str) -> list[dict[str, object]]:
