@@ -35,7 +35,7 @@ GRACE_S = 20.0
 """So long after a loss "there is no such console" and "somebody holds it" are the aftermath, not an answer."""
 BACKOFF_S = (0.1, 5.0)
 TRIES_PER_S = 5
-"""Never more attempts in one second, whatever happens: the back-off uses four, one is left for what the inventory says."""
+"""Never more attempts in one second: the back-off uses four, one is left for what the inventory says."""
 HELD_S = 2.0
 """What lived at least so long starts its back-off anew."""
 CLOSE_S = 2.0
