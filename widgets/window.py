@@ -139,6 +139,10 @@ class Window(QMainWindow):
         menu.aboutToHide.connect(lambda: QTimer.singleShot(0, self, self._forget_menu))
         menu.popup(at)
 
+    def hold_preview(self) -> None:
+        """What was opened just now stays in front: a selection a moment ago brings up nothing more."""
+        self._preview_timer.stop()
+
     def shown_console(self) -> Panel | None:
         """The console of the tab in front, the one with the keyboard where there are several."""
         return self.consoles.shown() if "consoles" in self.__dict__ else None

@@ -35,6 +35,7 @@ class Desk(QObject):
 
     def open(self, ref: Ref) -> Panel:
         """The console of a VM, in a tab of its own; the one that is open where there is one."""
+        self._window.hold_preview()
         uid = self._window.services.identity.uid_of(ref)
         for holder, panel in self._all():
             if panel.uid == uid:

@@ -373,3 +373,14 @@ async def test_the_palette_has_what_the_buttons_have(window: Window) -> None:
     await until(lambda: own.strip.keys.hasFocus(), 5)
     QTest.keyClick(own.strip.keys, Qt.Key.Key_Escape)
     await until(lambda: own.focusWidget() is panel.screen_view, 5)
+
+
+async def test_a_console_opened_right_after_a_selection_stays_in_front(window: Window) -> None:
+    ref = running(window.services)
+    await until(lambda: window.tree.select(ref), 10)
+    assert window._preview_timer.isActive()
+    panel, _view = await opened(window, ref)
+    assert not window._preview_timer.isActive()
+    tab = window.tabs.currentWidget()
+    assert isinstance(tab, ConsoleTab)
+    assert panel in tab.panels
