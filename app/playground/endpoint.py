@@ -30,6 +30,13 @@ from pathlib import Path
 from typing import Any
 
 REGION = "us-east-1"
+MOTO = {
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+    "MOTO_ENABLE_AMI_VALIDATION": "true",
+    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
+    "MOTO_ENABLE_KEYPAIR_VALIDATION": "false",
+}
+"""Settings that moto reads when it is imported."""
 
 
 class Endpoint:
@@ -93,6 +100,16 @@ class Endpoint:
         _write(self.key_file, key)
         nonce = secrets.token_hex(16)
         _write(self.folder / "endpoint.json", {"nonce": nonce})
+        process = self._spawn(nonce)
+        end = time.monotonic() + timeout
+        while not self.running():
+            if process.returncode is not None or time.monotonic() > end:
+                tail = (self.folder / "endpoint.log").read_text(encoding="utf-8", errors="replace")[-2000:]
+                self.stop()
+                raise RuntimeError(f"the playground's cloud did not start: {tail}")
+            time.sleep(0.05)
+
+    def _spawn(self, nonce: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "app.playground.endpoint", "--folder", str(self.folder), "--nonce", nonce]
         for name in self._vms:
             command += ["--vm", name]
@@ -106,13 +123,7 @@ class Endpoint:
                 start_new_session=True,
             )
         threading.Thread(target=process.wait, daemon=True).start()
-        end = time.monotonic() + timeout
-        while not self.running():
-            if process.returncode is not None or time.monotonic() > end:
-                tail = (self.folder / "endpoint.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-                self.stop()
-                raise RuntimeError(f"the playground's cloud did not start: {tail}")
-            time.sleep(0.05)
+        return process
 
     def stop(self, timeout: float = 15.0) -> None:
         """End the process and remove the folder. Idempotent; also cleans after a process that was killed."""
@@ -169,12 +180,7 @@ def serve(folder: Path, nonce: str, port: int, vms: Sequence[str]) -> None:
     if not _wanted(folder, nonce):
         return
     _write(folder / "endpoint.json", state)
-    os.environ |= {
-        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
-        "MOTO_ENABLE_AMI_VALIDATION": "true",
-        "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
-        "MOTO_ENABLE_KEYPAIR_VALIDATION": "false",
-    }
+    os.environ |= MOTO
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     from app.playground import cloud
