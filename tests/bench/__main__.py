@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("start", "tree", "domains", "copy", "cloud", "live", "rfb", "screens")
+BENCHES = ("start", "tree", "domains", "copy", "cloud", "live", "rfb", "screens", "terminal")
 
 
 def run(name: str) -> list[dict[str, object]]:

@@ -128,9 +128,9 @@ class Mousing(QObject):
         address, spans = view.terminal.link(self._over) if self._over[0] >= 0 else ("", [])
         if (address, spans) != view.link:
             view.link = (address, spans)
-            view.viewport().setToolTip(fmt.tip(f"{address}\nCtrl+click opens it") if _opens(address) else "")
+            view.viewport().setToolTip(fmt.tip(f"{address}\nCtrl+click opens it") if opens(address) else "")
             view.repaint_all()
-        hand = bool(modifiers & _M.ControlModifier and _opens(address))
+        hand = bool(modifiers & _M.ControlModifier and opens(address))
         view.viewport().setCursor(Qt.CursorShape.PointingHandCursor if hand else Qt.CursorShape.IBeamCursor)
 
     def left(self) -> None:
@@ -140,7 +140,7 @@ class Mousing(QObject):
 
     def _open(self, at: QPointF) -> bool:
         address, _ = self._view.terminal.link(self.place(at))
-        return _opens(address) and QDesktopServices.openUrl(QUrl(address))
+        return opens(address) and QDesktopServices.openUrl(QUrl(address))
 
     def _report(self, event: QMouseEvent, motion: Motion) -> bool:
         """Tell the program, if it asked for the mouse."""
@@ -172,6 +172,6 @@ class Mousing(QObject):
             self._draw()
 
 
-def _opens(address: str) -> bool:
+def opens(address: str) -> bool:
     """Only what a browser shows; a program can name any scheme in a link."""
     return QUrl(address).scheme() in ("http", "https")

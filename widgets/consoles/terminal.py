@@ -7,6 +7,8 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import (
+    QAccessible,
+    QContextMenuEvent,
     QFocusEvent,
     QGuiApplication,
     QInputMethodEvent,
@@ -21,13 +23,16 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QWidget
 
 from app.consoles.terminal import Mode, Span, View, keys
+from app.consoles.terminal.modes import MICE
 from widgets import theme
 from widgets.consoles.asking import Asking
 from widgets.consoles.find import Find
 from widgets.consoles.ink import Cells, Ink
 from widgets.consoles.mousing import Mousing
+from widgets.consoles.offers import offers
 from widgets.consoles.paper import PAD, paint
 from widgets.consoles.select import Selection
+from widgets.consoles.shortcuts import done_here, takes
 from widgets.consoles.typed import typed
 from widgets.consoles.wire import Line, Wire
 
@@ -36,10 +41,11 @@ SMALLEST_PX, LARGEST_PX = 7, 40
 FRAME_MS = 16
 SETTLE_MS = 60
 """The view must have kept its size for so long before the line is told."""
+SPEAK_MS = 300
+"""So long after the last change a screen reader is told."""
 HELD_MS = 150
 """A program that asks for no painting until its picture is whole (mode 2026) gets so long."""
-_K, _M = Qt.Key, Qt.KeyboardModifier
-COPY, PASTE, FIND = _K.Key_C, _K.Key_V, _K.Key_F
+_M = Qt.KeyboardModifier
 
 
 class TerminalView(QAbstractScrollArea):
@@ -100,6 +106,8 @@ class TerminalView(QAbstractScrollArea):
         self._settle.timeout.connect(self.fit)
         self._blink = QTimer(self)
         self._blink.timeout.connect(self._on_blink)
+        self._speak = QTimer(self, singleShot=True, interval=SPEAK_MS)
+        self._speak.timeout.connect(self.speak)
         self.wire.came.connect(self._on_came)
 
     # The line
@@ -129,6 +137,18 @@ class TerminalView(QAbstractScrollArea):
         last = self.shown.top + self.shown.height - 1
         self.selection.all(self.shown.first, last, self.shown.cols, self.shown.epoch)
 
+    def clear_history(self) -> None:
+        """Forget what has scrolled off."""
+        self.terminal.clear_history()
+        self.selection.clear()
+        self._start = None
+        self.refresh()
+
+    def reset(self) -> None:
+        """As new, for when a program left it in a bad state."""
+        self.terminal.reset()
+        self.refresh()
+
     # What is shown
 
     def _on_came(self) -> None:
@@ -155,6 +175,12 @@ class TerminalView(QAbstractScrollArea):
         self.finder.renew()
         self._mark_dirty(old, new)
         self.asking.look()
+        if QAccessible.isActive():
+            self._speak.start()
+
+    def speak(self) -> None:
+        """Give those who cannot see it the text of the screen."""
+        self.setAccessibleDescription(self.terminal.display().rstrip())
 
     def _is_held(self) -> bool:
         """Whether the program is in the middle of a picture."""
@@ -282,7 +308,7 @@ class TerminalView(QAbstractScrollArea):
         if event.type() == QEvent.Type.DevicePixelRatioChange:
             self._measure()
             self._settle.start()
-        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent) and self._takes(event):
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent) and takes(event):
             event.accept()
             return True
         return super().event(event)
@@ -290,9 +316,11 @@ class TerminalView(QAbstractScrollArea):
     # Painting
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        self.terminal.painting = True
         painter = QPainter(self.viewport())
         paint(painter, self, event.region())
         painter.end()
+        self.terminal.painting = False
         self.painted.emit()
 
     def _on_blink(self) -> None:
@@ -313,17 +341,8 @@ class TerminalView(QAbstractScrollArea):
 
     # Keyboard
 
-    def _takes(self, event: QKeyEvent) -> bool:
-        """Whether a key is the terminal's, though the window may have a shortcut on it."""
-        key, mods = event.key(), event.modifiers()
-        if key in (_K.Key_F11, _K.Key_Tab, _K.Key_Backtab) and (key == _K.Key_F11 or mods & _M.ControlModifier):
-            return False
-        if mods & _M.ControlModifier and mods & _M.ShiftModifier:
-            return key in (COPY, PASTE, FIND, _K.Key_Plus)
-        return True
-
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if self._own(event) or not self._takes(event):
+        if done_here(self, event) or not takes(event):
             return
         self._light()
         self.mousing.hover(event.modifiers())
@@ -331,29 +350,6 @@ class TerminalView(QAbstractScrollArea):
 
     def keyReleaseEvent(self, event: QKeyEvent) -> None:
         self.mousing.hover(event.modifiers())
-
-    def _own(self, event: QKeyEvent) -> bool:
-        """Keys that do something here."""
-        key, mods = event.key(), event.modifiers() & ~_M.KeypadModifier
-        both = _M.ControlModifier | _M.ShiftModifier
-        page = self.shown.height - 1
-        if (mods == both and key == COPY) or (mods == _M.ControlModifier and key == _K.Key_Insert):
-            self.copy()
-        elif (mods == both and key == PASTE) or (mods == _M.ShiftModifier and key == _K.Key_Insert):
-            self.paste(QGuiApplication.clipboard().text())
-        elif mods == both and key == FIND:
-            self.finder.open()
-        elif mods & _M.ControlModifier and key in (_K.Key_Plus, _K.Key_Equal):
-            self.zoom(1)
-        elif mods == _M.ControlModifier and key in (_K.Key_Minus, _K.Key_0):
-            self.zoom(-1 if key == _K.Key_Minus else 0)
-        elif mods == _M.ShiftModifier and key in (_K.Key_PageUp, _K.Key_PageDown):
-            self.scroll_to(self.shown.start + (page if key == _K.Key_PageDown else -page))
-        elif mods == _M.ShiftModifier and key in (_K.Key_Home, _K.Key_End):
-            self.scroll_to(self.shown.first if key == _K.Key_Home else self.shown.top)
-        else:
-            return False
-        return True
 
     def focusNextPrevChild(self, following: bool) -> bool:
         """Tab is the program's; Ctrl+Tab leaves."""
@@ -388,6 +384,11 @@ class TerminalView(QAbstractScrollArea):
         return super().inputMethodQuery(query)
 
     # Mouse
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Not where the right button is the program's."""
+        if self.terminal.modes.isdisjoint(MICE) or event.modifiers() & _M.ShiftModifier:
+            offers(self).popup(event.globalPos())
 
     def in_cells(self, at: QPointF) -> tuple[float, float]:
         """A point of the viewport in cells."""

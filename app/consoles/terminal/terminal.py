@@ -21,11 +21,13 @@ from app.consoles.terminal.text import Place, Span
 
 PIECE = 4096
 """Characters that are parsed under the lock at once: some milliseconds at worst."""
-SLICE_S = 0.002
+SLICE_S = 0.001
 PAUSE_S = 0.001
 """While there is much to parse, other threads get their turn so often, and for so long."""
 LINE_ROWS = 64
 """So many rows up and down a word, a link or a line is followed."""
+GIVEN_WAY_S = 0.02
+"""So long at most it waits for a painter: Python runs one thread at a time, and painting takes it up again and again."""
 COLS, ROWS = (2, 1000), (1, 500)
 
 
@@ -70,6 +72,8 @@ class Terminal:
         write: Callable[[bytes], object] | None = None,
     ) -> None:
         self.write = write
+        self.painting = False
+        """Set by whoever paints while it does: `absorb` gives way."""
         self._lock = threading.Lock()
         self._screen = Screen(_held(cols, COLS), _held(rows, ROWS), history)
         self._parser = Parser(self._screen)
@@ -89,8 +93,11 @@ class Terminal:
         began = time.perf_counter()
         for at in range(0, len(decoded), PIECE):
             self._parse(decoded[at : at + PIECE])
-            if time.perf_counter() - began > SLICE_S:
+            if self.painting or time.perf_counter() - began > SLICE_S:
                 await asyncio.sleep(PAUSE_S)
+                began = time.perf_counter()
+                while self.painting and time.perf_counter() - began < GIVEN_WAY_S:
+                    await asyncio.sleep(PAUSE_S)
                 began = time.perf_counter()
 
     def _parse(self, piece: str) -> None:

@@ -25,6 +25,7 @@ from app.consoles.loop import ConsoleLoop
 from app.consoles.terminal import Mode, Span
 from widgets import theme
 from widgets.consoles import ink
+from widgets.consoles.offers import offers
 from widgets.consoles.terminal import TerminalView
 
 K, M, B = Qt.Key, Qt.KeyboardModifier, Qt.MouseButton
@@ -534,5 +535,36 @@ def test_a_program_that_holds_its_picture_is_waited_for(qtbot: QtBot, view: Term
     qtbot.waitUntil(lambda: view.shown.rows[0][0] == "new")
 
 
-def test_it_has_a_name_for_those_who_cannot_see_it(view: TerminalView) -> None:
+def test_it_has_a_name_and_text_for_those_who_cannot_see_it(qtbot: QtBot, view: TerminalView, line: SocketLine) -> None:
+    say(qtbot, view, line, b"login: root")
+    view.speak()
     assert view.accessibleName() == "Terminal"
+    assert view.accessibleDescription() == "login: root"
+
+
+def test_the_menu_offers_what_can_be_done(qtbot: QtBot, view: TerminalView, line: SocketLine) -> None:
+    def words() -> dict[str, bool]:
+        menu = offers(view)
+        found = {action.text().partition("\t")[0]: action.isEnabled() for action in menu.actions() if action.text()}
+        menu.deleteLater()
+        return found
+
+    say(qtbot, view, line, b"row\r\n" * 50 + b"https://example.org/x")
+    assert not words()["Copy"]
+    assert "Open link" not in words()
+    view.select_all()
+    qtbot.mouseMove(view.viewport(), at(view, 3, 11))
+    assert words()["Copy"]
+    assert words()["Open link"]
+    view.clear_history()
+    assert view.shown.first == view.shown.top
+    assert view.selection.span is None
+    line.far.sendall(b"\x1b[?1000h")
+    view.reset()
+    assert view.terminal.display().strip() == ""
+
+
+def test_a_full_screen_program_gets_the_page_keys(qtbot: QtBot, view: TerminalView, line: SocketLine) -> None:
+    say(qtbot, view, line, b"\x1b[?1049h")
+    press(view, K.Key_PageUp, M.ShiftModifier)
+    assert line.got(6) == b"\x1b[5;2~"
