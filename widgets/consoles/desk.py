@@ -97,6 +97,7 @@ class Desk(QObject):
     def close_down(self) -> None:
         """Close the windows; the tabs close with the tabs."""
         for window in tuple(self.windows):
+            window.returns = False
             window.close()
 
     # Inside

@@ -384,3 +384,14 @@ async def test_a_console_opened_right_after_a_selection_stays_in_front(window: W
     tab = window.tabs.currentWidget()
     assert isinstance(tab, ConsoleTab)
     assert panel in tab.panels
+
+
+async def test_the_end_of_the_program_ends_a_full_screen_too(window: Window) -> None:
+    panel, view = await opened(window, running(window.services))
+    QTest.keyClick(view, Qt.Key.Key_F11)
+    assert len(window.consoles.windows) == 1
+    session = panel.session
+    assert session is not None
+    window.consoles.close_down()
+    assert window.consoles.windows == []
+    await until(lambda: session.state == SessionState.CLOSED, 10)
