@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 
 from app.cli import shapes
 from app.cli.rows import Row, result, warning
@@ -76,17 +76,7 @@ async def settled(services: Services, names: Collection[str] | None) -> list[Row
     def open_ones() -> list[str]:
         return [connection.name for connection in asked if not connection.answered]
 
-    changed = asyncio.Event()
-    stop = services.connections.subscribe(lambda connection: changed.set())
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            while open_ones():
-                changed.clear()
-                await changed.wait()
-    except TimeoutError:
-        pass
-    finally:
-        stop()
+    await _while(open_ones, services.connections.subscribe, DEADLINE_S)
     late = [warning(f"{name} has not answered yet; what is shown of it may be old") for name in open_ones()]
     wrong = [warning(f"{item.name}: {item.error}", cure=item.cure) for item in asked if item.error]
     return late + wrong
@@ -100,15 +90,22 @@ async def detailed(services: Services, found: list[Object]) -> list[Object]:
     def lacking() -> bool:
         return any(isinstance(item := services.inventory.get(ref), Vm) and not item.detailed for ref in waited)
 
+    await _while(lacking, services.inventory.subscribe, DETAILS_S)
+    return [item for old in found if (item := services.inventory.get(old.ref)) is not None]
+
+
+async def _while(
+    waits: Callable[[], object], subscribe: Callable[[Callable[[object], None]], Callable[[], None]], seconds: float
+) -> None:
+    """Until `waits` has nothing any more, asked after every change that is told, or the time is over."""
     changed = asyncio.Event()
-    stop = services.inventory.subscribe(lambda delta: changed.set())
+    stop = subscribe(lambda _: changed.set())
     try:
-        async with asyncio.timeout(DETAILS_S):
-            while lacking():
+        async with asyncio.timeout(seconds):
+            while waits():
                 changed.clear()
                 await changed.wait()
     except TimeoutError:
         pass
     finally:
         stop()
-    return [item for old in found if (item := services.inventory.get(old.ref)) is not None]
