@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
-from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QMenu, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
-from app.inventory import Delta
-from app.tasks import Task, TaskState
 from backends.errors import BackendError
-from backends.model import Kind, Level, Ref, Sample
+from backends.model import Kind, Level, Ref
 from widgets import theme
 from widgets.background import Background, words
 from widgets.bars import LagMeter, StatusBar, TopBar
@@ -24,6 +21,8 @@ from widgets.commands import Command, table
 from widgets.dock import Dock
 from widgets.eventlog import Line
 from widgets.icons import icon
+from widgets.menu import ObjectMenu
+from widgets.news import News
 from widgets.overview import OverviewPage
 from widgets.palette import Palette
 from widgets.parts import fit
@@ -37,7 +36,6 @@ from widgets.tree import Tree
 from widgets.verbs import Verbs
 
 if TYPE_CHECKING:
-    from app.connections import Connection
     from app.secrets import Prompt
     from app.services import Services
     from widgets.consoles.desk import Desk
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COALESCE_MS = 50
 PREVIEW_MS = 120
 WATCH_MS = 1000
 SMALL_PX = 1200
@@ -71,9 +68,7 @@ class Window(QMainWindow):
         self.verbs = Verbs(services, self)
         self.tally = Tally(services.inventory)
         self.lag = LagMeter()
-        self._menu_refs: list[Ref] | None = None
-        self._dirty: set[Tab] = set()
-        self._told: dict[str, TaskState] = {task.id: task.state for task in services.tasks.all()}
+        self.menu = ObjectMenu(self)
         self._leave = False
         self.quit: Callable[[], None] = lambda: None
         """What ends the program; whoever runs the loop sets it."""
@@ -81,13 +76,7 @@ class Window(QMainWindow):
         self.commands: dict[str, Command] = {command.id: command for command in table(self)}
         self._shortcuts()
         self._timers()
-        self._unsubscribe = [
-            services.inventory.subscribe(self._on_delta),
-            services.inventory.subscribe_meters(self._on_meters),
-            services.tasks.subscribe(self._on_task),
-            services.connections.subscribe(self._on_site),
-            self.tally.unsubscribe,
-        ]
+        self.news = News(self)
         self._restyle()
         theme.on_change(self._restyle)
         self.background.run(self.lag.run(), "lag meter")
@@ -103,8 +92,8 @@ class Window(QMainWindow):
 
     def selection(self) -> list[Ref]:
         """What commands act on: the menu's objects, the tab's where it has the keyboard, else the tree's."""
-        if self._menu_refs is not None:
-            return self._menu_refs
+        if self.menu.refs is not None:
+            return self.menu.refs
         page = self.tabs.page()
         focus = QApplication.focusWidget()
         chosen = self.tree.selected()
@@ -122,22 +111,7 @@ class Window(QMainWindow):
 
     def popup_menu(self, at: QPoint, refs: Sequence[Ref]) -> None:
         """The menu of these objects at a point of the screen."""
-        if not refs:
-            return
-        self._menu_refs = list(refs)
-        kind = "vm" if any(ref.kind == Kind.VM for ref in refs) else "site"
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.setToolTipsVisible(True)
-        found = [command for command in self.commands.values() if command.menu == kind]
-        for number, (_, part) in enumerate(groupby(found, key=lambda command: command.part)):
-            if number:
-                menu.addSeparator()
-            for command in part:
-                self._add_action(menu, command)
-        # The choice is triggered after the menu has hidden itself.
-        menu.aboutToHide.connect(lambda: QTimer.singleShot(0, self, self._forget_menu))
-        menu.popup(at)
+        self.menu.popup(at, refs)
 
     def hold_preview(self) -> None:
         """What was opened just now stays in front: a selection a moment ago brings up nothing more."""
@@ -307,14 +281,13 @@ class Window(QMainWindow):
 
     async def close_down(self) -> None:
         """Before the services end: save, stop listening, end what runs in the background."""
-        for timer in (self._watch_timer, self._flush_timer, self._preview_timer, self._save_timer):
+        for timer in (self._watch_timer, self._preview_timer, self._save_timer):
             timer.stop()
         for dialog in self.findChildren(QDialog):
             dialog.reject()
         await self.save_state()
-        for end in self._unsubscribe:
-            end()
-        self._unsubscribe = []
+        self.news.close()
+        self.tally.unsubscribe()
         self.dock.close_down()
         if "consoles" in self.__dict__:
             self.consoles.close_down()
@@ -432,32 +405,14 @@ class Window(QMainWindow):
         self._watch_timer = QTimer(self, interval=WATCH_MS)
         self._watch_timer.timeout.connect(self._watch_shown)
         self._watch_timer.start()
-        self._flush_timer = single(COALESCE_MS, self._flush)
         self._preview_timer = single(PREVIEW_MS, self._preview)
         self._save_timer = single(SAVE_MS, lambda: self.background.run(self.save_state(), "window state"))
-
-    def _add_action(self, menu: QMenu, command: Command) -> None:
-        reason = command.why_not()
-        # A state that forbids an action hides it; what a site cannot do at all stays, grey, with the reason.
-        if reason.startswith("it is ") and command.id.startswith("power."):
-            return
-        action = QAction(icon(command.icon, "muted"), command.text, menu)
-        if command.shortcut:
-            action.setShortcut(QKeySequence(command.shortcut))
-            action.setShortcutVisibleInContextMenu(True)
-        action.setEnabled(not reason)
-        action.setToolTip(reason or command.text.rstrip("…"))
-        action.triggered.connect(lambda: command.run())
-        menu.addAction(action)
 
     def _watch_shown(self) -> None:
         """The object whose tab is shown is metered, whatever rows the tree shows."""
         name = self.tabs.page().ref.connection
         if name and not self.isMinimized():
             self.services.connections.watch_details(name)
-
-    def _forget_menu(self) -> None:
-        self._menu_refs = None
 
     def _name(self, ref: Ref) -> str:
         item = self.services.inventory.get(ref)
@@ -485,62 +440,6 @@ class Window(QMainWindow):
             self.tabs.open(refs[0], stay=False)
             if focus is not None:
                 focus.setFocus()
-
-    def _on_delta(self, delta: Delta) -> None:
-        for page in self.tabs.pages():
-            if page.concerns(delta):
-                self._soon(page)
-        if delta.added or delta.removed:
-            self._follow_soon()
-
-    def _follow_soon(self) -> None:
-        for page in self.tabs.pages():
-            if page.uid:
-                self._soon(page)
-
-    def _soon(self, page: Tab) -> None:
-        self._dirty.add(page)
-        if not self._flush_timer.isActive():
-            self._flush_timer.start()
-
-    def _flush(self) -> None:
-        """Redraw the page that is shown; the others are drawn when they come to the front. Tabs follow their VM."""
-        dirty, self._dirty = self._dirty, set()
-        pages = self.tabs.pages()
-        for page in dirty:
-            if page not in pages:
-                continue
-            if page.uid:
-                here = self.services.identity.ref_of(page.uid)
-                if here is not None and here in self.services.inventory:
-                    moved = here != page.ref
-                    page.follow(here)
-                    shown = page is self.tabs.currentWidget() and page.key.startswith("vm:")
-                    if moved and shown and not self.tree.selected():
-                        self.tree.select(here)
-            if page is self.tabs.currentWidget():
-                page.refresh()
-
-    def _on_meters(self, samples: dict[Ref, Sample]) -> None:
-        for page in self.tabs.pages():
-            page.metered(samples)
-
-    def _on_task(self, task: Task) -> None:
-        before, self._told[task.id] = self._told.get(task.id), task.state
-        for page in self.tabs.pages():
-            page.task_changed(task)
-        if before != task.state:
-            self._follow_soon()
-            if task.state == TaskState.FAILED:
-                self.toasts.tell("red", f"{task.title}: {task.error}", task.cure)
-            elif task.state in (TaskState.UNKNOWN, TaskState.INTERRUPTED):
-                self.toasts.tell("amber", f"{task.title}: {task.error or task.state}", task.cure)
-
-    def _on_site(self, site: Connection) -> None:
-        for page in self.tabs.pages():
-            if page.key == "overview" or page.ref.connection == site.name:
-                self._soon(page)
-        self.status.refresh()
 
 
 def main(
