@@ -125,9 +125,10 @@ class Tabs(QTabWidget):
     def _reopen(self, key: str) -> bool:
         kind, _, rest = key.partition(":")
         services = self._window.services
+        ref = services.identity.ref_of(rest) if kind in ("vm", "console") else None
         if kind == "console":
-            return self._window.consoles.restore(rest)
-        ref = services.identity.ref_of(rest) if kind == "vm" else None
+            # Consoles take a while to import: not before there is one to show.
+            return ref in services.inventory and self._window.consoles.restore(rest)
         try:
             ref = ref or (Ref.parse(rest) if kind == "host" else Ref(rest, Kind.CONNECTION, rest))
         except ValueError:
