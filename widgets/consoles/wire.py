@@ -57,7 +57,7 @@ class Wire(QObject):
 
     async def _take(self, data: bytes) -> None:
         await self.terminal.absorb(data)
-        if not self._told:
+        if not self._told and self.line is not None:
             self._told = True
             self.came.emit()
 

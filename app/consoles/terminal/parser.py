@@ -27,7 +27,7 @@ SEQUENCE = 256
 """A control sequence may be so long; a longer one is read to its end and ignored."""
 STRING = 256 * 1024
 """Characters of an OSC or DCS string; a longer one is read to its end and ignored."""
-STRING_PART = re.compile("[^\x07\x18\x1a\x1b\x9c]+")
+STRING_PART = re.compile("[^\n\x07\x18\x1a\x1b\x9c]+")
 
 
 class State(Enum):
@@ -106,8 +106,14 @@ class Parser:
         elif self._state is State.STRING:
             if character == "\x1b":
                 self._state = State.STRING_ESCAPE
-            else:
+            elif character != "\n":
                 self._string()
+            elif self._kind == "P":
+                self._keep(character, STRING)
+            else:
+                # Noise on a serial line that looks like the start of a string must not swallow what follows.
+                self._state = State.GROUND
+                control(self.screen, character)
         elif self._state is State.STRING_ESCAPE:
             self._string()
             if character != "\\":

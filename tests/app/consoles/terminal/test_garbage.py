@@ -85,6 +85,12 @@ def test_endless_sequences_keep_nothing() -> None:
         assert terminal.display().rstrip() == "ok"
 
 
+def test_noise_that_looks_like_a_string_ends_with_its_line() -> None:
+    terminal = Terminal()
+    terminal.feed(b"boot \x1b_noise\r\nlogin: \x1bPq\n#0\n\x1b\\ok")
+    assert terminal.display().split("\n")[1].lstrip() == "login: ok"
+
+
 def test_a_sequence_too_long_is_ignored() -> None:
     terminal = Terminal()
     terminal.feed(b"\x1b[" + b"1;" * SEQUENCE + b"\nmx")
