@@ -26,8 +26,8 @@ PAUSE_S = 0.001
 """While there is much to parse, other threads get their turn so often, and for so long."""
 LINE_ROWS = 64
 """So many rows up and down a word, a link or a line is followed."""
-GIVEN_WAY_S = 0.02
-"""So long at most it waits for a painter: Python runs one thread at a time, and painting takes it up again and again."""
+PAUSES = 20
+"""So many pauses at most it waits for a painter: Python runs one thread at a time, and painting needs it often."""
 COLS, ROWS = (2, 1000), (1, 500)
 
 
@@ -94,10 +94,10 @@ class Terminal:
         for at in range(0, len(decoded), PIECE):
             self._parse(decoded[at : at + PIECE])
             if self.painting or time.perf_counter() - began > SLICE_S:
-                await asyncio.sleep(PAUSE_S)
-                began = time.perf_counter()
-                while self.painting and time.perf_counter() - began < GIVEN_WAY_S:
+                for _ in range(PAUSES):
                     await asyncio.sleep(PAUSE_S)
+                    if not self.painting:
+                        break
                 began = time.perf_counter()
 
     def _parse(self, piece: str) -> None:

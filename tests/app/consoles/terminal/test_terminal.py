@@ -37,6 +37,8 @@ def style_at(terminal: Terminal, row: int, column: int) -> Style:
         ("one\r\ntwo", ["one", "two"]),
         ("a" * 25, ["a" * 20, "a" * 5]),
         ("\x1b[?7l" + "a" * 19 + "bcd", ["a" * 19 + "d"]),
+        ("\x1b[?7l" + "a" * 20 + "\x1b[1mb", ["a" * 19 + "b"]),
+        ("\x1b[?7l" + "a" * 20 + "漢字", ["a" * 18 + "字"]),
         ("a\tb", ["a       b"]),
         ("\x1b[3;5Hx", ["", "", "    x"]),
         ("abc\x1b[2Dx", ["axc"]),
