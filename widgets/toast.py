@@ -100,7 +100,11 @@ class Toasts(QObject):
             toast.setGeometry(self._window.width() - WIDTH - MARGIN, y - height, WIDTH, height)
             y -= height + 8
 
+    def stand_on(self, pane: QWidget) -> None:
+        """What `floor()` is the top of: the messages follow it, and cover nothing that it has to offer."""
+        pane.installEventFilter(self)
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Move, QEvent.Type.Show, QEvent.Type.Hide):
             self._place()
         return False

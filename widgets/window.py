@@ -328,6 +328,7 @@ class Window(QMainWindow):
         self.search = SearchBox(self.services.search)
         self.tree = Tree(self.services)
         self.dock = Dock(self.services)
+        self.toasts.stand_on(self.dock)
         self.tabs = Tabs(self, lambda: OverviewPage(self))
         right = QWidget()
         right.setObjectName("right")
