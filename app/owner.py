@@ -35,7 +35,7 @@ CLIENTS = 64
 """So many are answered at a time."""
 SILENT = 16
 """So many may be connected without having asked; who comes then takes the place of the oldest of them."""
-REQUEST_S = 2.0
+REQUEST_S = 5.0
 """A client that has not asked by then is dropped: it asks with its first packet."""
 DRAIN_S = 30.0
 """A client that does not take its answers for so long is dropped."""
