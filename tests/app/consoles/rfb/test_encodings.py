@@ -15,7 +15,7 @@ from tests.app.consoles.rfb import encoders
 from tests.app.consoles.rfb.encoders import Picture, Streams
 from tests.app.consoles.rfb.scripted import Session, connected, update
 
-SIZES = ((1, 1), (3, 2), (16, 16), (17, 33), (64, 64), (65, 70), (100, 40))
+SIZES = ((1, 1), (3, 2), (4, 1), (12, 1), (16, 16), (17, 33), (64, 64), (65, 70), (100, 40))
 COLOURS = (1, 2, 3, 4, 5, 16, 17, 100, 200, 60000)
 
 
@@ -143,7 +143,7 @@ async def test_tight_gradient_where_the_expectation_leaves_the_range() -> None:
 
 
 async def test_tight_streams_begin_anew_one_by_one() -> None:
-    streams, shape = Streams(), PICTURES[20]
+    streams, shape = Streams(), picture(65, 70, 4, 20)
     async with connected(140, 80) as session:
         for number in (0, 1, 2, 3):
             await shown(session, Encoding.TIGHT, shape, encoders.tight(shape, streams, number, "plain"))
@@ -168,7 +168,7 @@ async def test_tight_jpeg() -> None:
 
 
 async def test_several_rectangles_are_one_damage() -> None:
-    shape = PICTURES[3]
+    shape = picture(17, 33, 2, 3)
     boxes = [(0, 0, 17, 33), (40, 10, 17, 33)]
     async with connected(140, 80) as session:
         await session.server.say(update(*((box, 0, encoders.raw(shape)) for box in boxes)))

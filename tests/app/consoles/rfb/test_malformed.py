@@ -27,6 +27,7 @@ BOX = (0, 0, 64, 48)
 BOMB = zlib.compress(bytes(50_000_000))
 BLACK = zlib.compress(bytes(64 * 48 * 4))
 JPEG = simplejpeg.encode_jpeg(np.zeros((48, 64, 3), np.uint8), colorspace="RGB")
+SIDE_JPEG = simplejpeg.encode_jpeg(np.zeros((64, 48, 3), np.uint8), colorspace="RGB")
 OTHER_JPEG = simplejpeg.encode_jpeg(np.zeros((480, 640, 3), np.uint8), colorspace="RGB")
 HUGE_JPEG = JPEG.replace(pack(">HH", 48, 64), pack(">HH", 65500, 65500), 1)
 
@@ -70,6 +71,7 @@ BROKEN = {
     "an extended clipboard without flags": WELCOME + pack(">Bxxxi", 3, -2) + b"ab",
     "a clipboard that is no zlib": clip(PROVIDE | TEXT, b"nonsense"),
     "a clipboard that says it is long": clip(PROVIDE | TEXT, zlib.compress(pack(">I", 1 << 30) + b"a")),
+    "a clipboard bomb": clip(PROVIDE | TEXT, zlib.compress(pack(">I", 50_000_000) + bytes(50_000_000))),
     "a clipboard shorter than it says": clip(PROVIDE | TEXT, zlib.compress(pack(">I", 99) + b"a")),
     "zlib announced too long": rectangle(Encoding.ZLIB, pack(">I", 0xFFFFFFFF)),
     "zlib nonsense": rectangle(Encoding.ZLIB, sized(b"nonsense")),
@@ -105,6 +107,7 @@ BROKEN = {
     "an empty jpeg": tight(b"\x90", b""),
     "half a jpeg head": tight(b"\x90", JPEG[:30]),
     "a jpeg of another size": tight(b"\x90", OTHER_JPEG),
+    "a jpeg on its side": tight(b"\x90", SIDE_JPEG),
     "a jpeg of a huge size": tight(b"\x90", HUGE_JPEG),
 }
 
@@ -121,6 +124,14 @@ async def test_it_is_said_what_is_wrong(stream: bytes) -> None:
     assert isinstance(error, Invalid)
     assert error.message[0].isupper() and len(error.message) < 200
     assert peak < 4_000_000
+
+
+async def test_what_comes_after_the_end_of_a_stream_is_not_kept() -> None:
+    """Rectangles without pixels, whose data nobody wants: zlib would keep them all."""
+    empty = pack(">HHHHi", 0, 0, 0, 0, Encoding.ZLIB) + sized(bytes(4000))
+    stream = WELCOME + pack(">BxH", 0, 0xFFFF) + pack(">HHHHi", *BOX, Encoding.ZLIB) + sized(BLACK) + empty * 1000
+    _, error = await replayed(stream)
+    assert isinstance(error, Invalid) and "after the end" in error.message
 
 
 async def test_a_length_that_is_announced_is_not_set_aside() -> None:

@@ -128,6 +128,7 @@ async def test_vnc_password() -> None:
     client, error = await replayed(stream + pack(">I", 0) + INIT)
     assert client.name == "ok" and isinstance(error, Unreachable)
     assert client.security == "VNC password, not encrypted"
+    assert not client._credentials.password, "a password that nobody needs any more is kept"
 
 
 async def test_no_password_in_what_is_shown() -> None:
@@ -212,6 +213,7 @@ async def spoken(server: Venc, **credentials: object) -> RfbClient:
         await asyncio.wait([welcomed, running], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+        assert (client.framebuffer.width, client.framebuffer.height) == (4, 3)
     finally:
         welcomed.cancel()
         await client.close()
