@@ -334,7 +334,9 @@ async def undo_fence(move: Move) -> Result:
 
 
 async def undo_start(move: Move) -> Result:
-    await start_source_again(move)
+    """Only the kept one: the moved one is what goes."""
+    if move.ran:
+        await _start_here(move)
     return {}
 
 

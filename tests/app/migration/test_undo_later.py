@@ -185,7 +185,7 @@ async def test_an_undo_whose_kept_vm_vanishes_in_the_middle_ends(tmp_path: Path)
         (found,) = await pair.migrations.recover()
         await pair.migrations.looked()
         await pair.rest(found)
-        assert found.state == TaskState.FAILED, (found.state, found.error)
+        assert found.state == TaskState.FAILED, (found.state, found.error, found.log)
         assert found.cure
         assert await pair.store.open_migrations() == []
         assert len([text for text in told if "for good" in text]) == 1
