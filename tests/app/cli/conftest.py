@@ -20,8 +20,7 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.fixture
 def pair(shell: Shell) -> Shell:
     """Two connections: `a` with five VMs, `b` with three."""
-    shell.connect("a", "vms=5", "move_seconds=3")
-    shell.connect("b", "vms=3", "move_seconds=3")
+    shell.connect(a={"vms": "5", "move_seconds": "3"}, b={"vms": "3", "move_seconds": "3"})
     return shell
 
 
@@ -29,7 +28,7 @@ def pair(shell: Shell) -> Shell:
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A connection `a` that no test changes."""
     shell = Shell(tmp_path_factory.mktemp("fixed"))
-    shell.connect("a", "vms=5")
+    shell.connect(a={"vms": "5"})
     return shell
 
 

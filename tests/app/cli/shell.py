@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from app.paths import private_folder
+from app.services import Services
 
 ROOT = Path(__file__).parents[3]
 OWNER = """
@@ -75,10 +79,22 @@ class Shell:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def connect(self, name: str, *settings: str) -> None:
-        options = [word for text in (f"path={self.worlds / name}", *settings) for word in ("--set", text)]
-        done = self.run("connect", "demo", name, *options)
-        assert done.returncode == 0, done.stderr
+    def connect(self, **sites: dict[str, str]) -> None:
+        """Add demo connections and let them be listed once, in this process: that is not what the test is about."""
+        asyncio.run(self._connect(sites))
+
+    async def _connect(self, sites: dict[str, dict[str, str]]) -> None:
+        services = await Services.open(private_folder(self.home))
+        listed = asyncio.Event()
+        for name, settings in sites.items():
+            await services.connections.add("demo", name, {"path": str(self.worlds / name), **settings}, {})
+        stop = services.connections.subscribe(
+            lambda _: listed.set() if all(site.listed for site in services.connections.all()) else None
+        )
+        if not all(site.listed for site in services.connections.all()):
+            await asyncio.wait_for(listed.wait(), 60)
+        stop()
+        await services.close()
 
     def vms(self, query: str = "") -> dict[str, dict[str, Any]]:
         return {f"{row['connection']}/{row['name']}": row for row in self.json("ls", f"kind:vm {query}")}
