@@ -96,6 +96,16 @@ class Shell:
         stop()
         await services.close()
 
+    def save(self, name: str, **settings: str) -> None:
+        """Add a demo connection and leave it alone."""
+
+        async def add() -> None:
+            services = await Services.open(private_folder(self.home), connect=False)
+            await services.connections.add("demo", name, settings, {})
+            await services.close()
+
+        asyncio.run(add())
+
     def vms(self, query: str = "") -> dict[str, dict[str, Any]]:
         return {f"{row['connection']}/{row['name']}": row for row in self.json("ls", f"kind:vm {query}")}
 
