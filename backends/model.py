@@ -368,6 +368,7 @@ class TargetFacts:
     shared_pools: frozenset[str] = frozenset()
     ports_open: bool | None = None
     encrypted_transport: bool | None = None
+    post_copy: bool | None = None
     free_memory_bytes: int | None = None
     blocking: tuple[Finding, ...] = ()
     read_only: bool = False

@@ -164,6 +164,9 @@ def _transport(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator
     if target.ports_open is False and not plan.live.tunnelled:
         cure = "open TCP 49152-49215 there, or choose tunnelled under Advanced"
         yield _red("ports", "the migration ports there are closed", cure, "live")
+    if target.post_copy is False and plan.live.post_copy:
+        cure = "allow userfaultfd to QEMU there, or choose auto-converge"
+        yield _red("post-copy", f"{plan.to.connection} refuses post-copy", cure, "live")
     if target.encrypted_transport is False and not (plan.live.tls or plan.live.tunnelled):
         what = "memory and disks cross" if moving_disks(source, target, plan.mode) else "memory crosses"
         yield _amber("clear-text", f"{what} the network in clear", "choose TLS or tunnelled under Advanced", "live")

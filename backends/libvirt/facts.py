@@ -234,6 +234,7 @@ async def of_target(driver: Driver, to: Ref, source: SourceFacts | None, peer: D
                 shared_pools=frozenset(common),
                 ports_open=None if verdict is None else verdict.open,
                 encrypted_transport=None if verdict is None else verdict.encrypted,
+                post_copy=None if verdict is None else verdict.post_copy,
                 free_memory_bytes=int(conn.getFreeMemory()),
                 complete=True,
             ),

@@ -1,4 +1,4 @@
-"""The honest test of a pair of hosts: a tiny guest without disks, never run, is migrated for real and removed.
+"""The honest test of a pair of hosts: a tiny guest without disks is migrated for real and removed.
 
 It proves the target's address, its ports and TLS at once; nothing else proves all of them.
 """
@@ -34,11 +34,15 @@ CLOSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """None: it could not be found out. `reason` is libvirt's word for what failed."""
+    """None: it could not be found out. `reason` is libvirt's word for what failed.
+
+    `post_copy`: the target's kernel lets QEMU fetch memory later (userfaultfd).
+    """
 
     open: bool | None
     encrypted: bool | None
     reason: str = ""
+    post_copy: bool | None = None
 
 
 class Verdicts:
@@ -68,13 +72,17 @@ def probe(source_number: int, target_number: int, address: str) -> Verdict:
         return Verdict(None, None, str(error))
     for side in (source, target):
         _sweep(side)
+    later = libvirt.VIR_MIGRATE_POSTCOPY
     for flags in (libvirt.VIR_MIGRATE_TLS, 0):
-        opened, reason = _in_time(source_number, target_number, address, kind, emulator, flags)
+        opened, reason = _in_time(source_number, target_number, address, kind, emulator, flags | later)
+        if later and not opened and "ostcopy" in reason:
+            later = 0
+            opened, reason = _in_time(source_number, target_number, address, kind, emulator, flags)
         if opened and flags:
-            return Verdict(True, True)
+            return Verdict(True, True, post_copy=bool(later))
         if reason == NO_ANSWER:
             break
-    return Verdict(opened, False if opened else None, reason)
+    return Verdict(opened, False if opened else None, reason, bool(later) if opened else None)
 
 
 def _in_time(source: int, target: int, address: str, kind: str, emulator: str, flags: int) -> tuple[bool | None, str]:
@@ -99,13 +107,14 @@ def _attempt(source: Conn, target: Conn, address: str, kind: str, emulator: str,
         f"<devices><emulator>{emulator}</emulator><memballoon model='none'/></devices></domain>"
     )
     try:
-        item = source.createXML(text, libvirt.VIR_DOMAIN_START_PAUSED)
+        item = source.createXML(text, 0)  # a paused one is refused with post-copy
     except libvirt.libvirtError as error:
         return None, str(error)
     timer = threading.Timer(GIVE_UP_S, _abort, (item,))
     timer.start()
     try:
-        item.migrate3(target, {libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{bracketed(address)}"}, flags)
+        values = {libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{bracketed(address)}"}
+        item.migrate3(target, values, flags | libvirt.VIR_MIGRATE_LIVE)
         return True, ""
     except libvirt.libvirtError as error:
         return (False if error.get_error_code() in CLOSED else None), str(error)

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,7 +20,8 @@ from app.playground.errors import PlaygroundError
 from app.playground.hosts import Host
 from app.services import Services
 from app.tasks import Task, TaskState
-from backends.model import LiveOptions
+from backends.libvirt.probe import Verdicts
+from backends.model import Level, LiveOptions
 from tests.lab.machine import Lab, LabGuest
 from tests.lab.test_migration import known, place, until
 
@@ -27,6 +29,17 @@ pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 MIB = 1 << 20
 SLOW = 12 * MIB
 POOL = "<pool type='dir'><name>elsewhere</name><target><path>/var/lib/libvirt/elsewhere</path></target></pool>"
+WRAPPED = """#!/usr/bin/python3
+import ctypes, os, struct, sys
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 323), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)]  # EPERM for userfaultfd
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(code))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0
+os.execv("/usr/bin/qemu-nbd", [sys.argv[0], *sys.argv[1:]])
+"""
+REAL = "/usr/bin/qemu-nbd"
+"""Where kvm-b has the real QEMU meanwhile: a neighbour of it, so that it finds its firmware."""
 LAN = "type='network'"
 PLUGGED = ("<source network='lan'/>", "<source bridge='br7'/>")
 NETWORK = "<network><name>dmz</name><forward mode='bridge'/><bridge name='br0'/></network>"
@@ -163,6 +176,35 @@ async def test_post_copy_ends_a_move_that_would_never_end(one: Traveller) -> Non
     assert "post-copy" in reason(source, one.guest)
     await one.arrive(task, target)
     one.guest.tell(target, "clean", "CLEAN")
+
+
+@pytest.fixture
+def without_userfaultfd(lab: Lab) -> Iterator[Lab]:
+    """kvm-b's QEMU may not use userfaultfd, as on a host that restricts it."""
+    emulator, folder = "/usr/bin/qemu-system-x86_64", lab.b.folder / "lib"
+    (folder / "qemu-wrapped").write_text(WRAPPED, encoding="utf-8")
+    (folder / "qemu-wrapped").chmod(0o755)
+    lab.b.run("mount", "--bind", emulator, REAL)
+    lab.b.run("mount", "--bind", "/var/lib/libvirt/qemu-wrapped", emulator)
+    yield lab
+    lab.b.run("umount", emulator)
+    lab.b.run("umount", REAL)
+
+
+async def test_a_host_that_refuses_post_copy_is_known_before(
+    without_userfaultfd: Lab, one: Traveller, services: Services
+) -> None:
+    target: Any = services.connections.driver("kvm-b")
+    target.probes = Verdicts()
+    if one.source == without_userfaultfd.b:
+        await one.arrive(await one.begin(LiveOptions()), without_userfaultfd.a)
+    refused = await one.plan(LiveOptions(post_copy=True))
+    target.probes = Verdicts()
+    facts = refused.target
+    assert (facts.ports_open, facts.encrypted_transport, facts.post_copy) == (True, True, False)
+    (red,) = [item for item in refused.verdict.findings if item.level == Level.RED]
+    assert (red.code, "userfaultfd" in red.cure) == ("post-copy", True)
+    assert (await one.plan(LiveOptions())).verdict.allowed
 
 
 @pytest.fixture

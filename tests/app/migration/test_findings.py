@@ -184,6 +184,14 @@ def test_tls_or_a_tunnel_keeps_the_memory_from_being_read() -> None:
         assert judge(Mode.LIVE, SOURCE, target, live=options).colour == "green"
 
 
+def test_a_host_that_refuses_post_copy_is_red_only_where_it_is_asked_for() -> None:
+    target = replace(TARGET, post_copy=False)
+    refused = judge(Mode.LIVE, SOURCE, target, live=LiveOptions(post_copy=True))
+    assert codes(refused, Level.RED) == {"post-copy"}
+    assert judge(Mode.LIVE, SOURCE, target).allowed
+    assert judge(Mode.LIVE, SOURCE, replace(TARGET, post_copy=None), live=LiveOptions(post_copy=True)).allowed
+
+
 def test_the_unsafe_flag_needs_the_proof() -> None:
     plan, _ = judged(Wish(vm=REF, to=HOST_B), SOURCE, TARGET)
     assert (plan.live.unsafe, plan.live.copy_storage) == (False, ("vda",))

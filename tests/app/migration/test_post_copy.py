@@ -1,0 +1,71 @@
+"""A post-copy move that broke off after its switch: the VM on the target needs what is on the source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.migration import Mode, interrupted
+from app.tasks import TaskState
+from backends.demo.world import rebase
+from backends.errors import Conflict, Unreachable
+from backends.model import LiveOptions, LiveResult, PowerAction, PowerState, Ref
+from tests.app.migration.pair import Pair
+
+
+class Halves:
+    """A platform's live move that breaks off half way `times` times; what is powered on the source is noted."""
+
+    def __init__(self, pair: Pair, times: int, error: Exception) -> None:
+        self.pair, self.times, self.error = pair, times, error
+        self.calls = 0
+        self.powered: list[PowerAction] = []
+        pair.a.move_live = self.move_live  # type: ignore[method-assign, assignment]
+        pair.a.power = self.noted  # type: ignore[method-assign]
+
+    async def noted(self, ref: Ref, action: PowerAction) -> None:
+        """What waits in a hand-over can be switched off, as on a real host."""
+        self.powered.append(action)
+        self.pair.a.world.put(replace(self.pair.a.world.get(ref), state=PowerState.OFF))
+
+    async def move_live(self, vm: Ref, *args: Any) -> LiveResult:
+        self.calls += 1
+        source, target = self.pair.a.world, self.pair.b.world
+        here = source.get(vm)
+        there = rebase(replace(here, state=PowerState.RUNNING), "b", next(iter(target.hosts)).ref)
+        target.put(there)
+        if self.calls <= self.times:
+            source.put(replace(here, state=PowerState.MIGRATING))
+            raise self.error
+        source.remove(vm)
+        return LiveResult(target=there.ref, seconds=0.1, downtime_s=None, bytes_sent=1)
+
+
+async def test_it_is_gone_on_with_and_the_source_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupted, "ASK_AGAIN_S", 0.05)
+    halves = Halves(pair, 2, Unreachable("the line broke"))
+    task = await pair.move(mode=Mode.LIVE, live=LiveOptions(post_copy=True))
+    assert task.state == TaskState.UNKNOWN
+    assert "not all of its memory is there" in task.error
+    await pair.rest(task)
+    assert task.state == TaskState.DONE, (task.error, task.log)
+    assert halves.calls == 3
+    assert halves.powered == [], "the half that is on the source was not switched off"
+    assert [vm.ref.connection for vm in pair.running()] == ["b"]
+    assert len(pair.runnable()) == 1
+
+
+async def test_a_hand_over_that_the_platform_does_not_know_as_post_copy_is_locked_away(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest had not been switched yet: all of its memory is on the target, and what waits here must not resume."""
+    monkeypatch.setattr(interrupted, "ASK_AGAIN_S", 0.05)
+    halves = Halves(pair, 1, Conflict("a VM of this UUID is on the target already"))
+    task = await pair.move(mode=Mode.LIVE, live=LiveOptions(post_copy=True))
+    await pair.rest(task)
+    assert task.state == TaskState.DONE, (task.error, task.log)
+    assert halves.powered == [PowerAction.OFF]
+    assert [vm.ref.connection for vm in pair.running()] == ["b"]
+    assert len(pair.runnable()) == 1
