@@ -28,6 +28,8 @@ class Wire:
 
     def __init__(self, sock: socket.socket, sent: Callable[[], None] = lambda: None) -> None:
         self._socket = sock
+        with contextlib.suppress(OSError):  # only TCP has it: a key must not wait for the last one's receipt
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(CAPACITY))
         self._start = self._end = 0

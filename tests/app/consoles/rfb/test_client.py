@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import zlib
 from struct import pack
 
@@ -145,6 +146,14 @@ async def test_a_slow_server_gets_where_the_pointer_is_and_every_click() -> None
             heard.append(await session.server.hear())
         assert (5, 1, 5, 6) in heard
         assert len(heard) < 10, "ways were sent that nobody could follow"
+
+
+async def test_keys_do_not_wait_for_the_receipt_of_the_last() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near = socket.create_connection(listening.getsockname())
+        client = RfbClient(near, on=Events())
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await client.close()
 
 
 async def test_view_only_sends_nothing() -> None:
