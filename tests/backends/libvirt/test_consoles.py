@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.lab
 VNC_PASSWORD = "canary12"
 KEY_S = 0.03
 MORE = """
+    <graphics type='spice'><listen type='socket'/></graphics>
     <console type='pty'><target type='virtio' port='1'/></console>
     <serial type='file'><source path='/dev/null'/><target port='1'/></serial>
 """
@@ -42,14 +44,15 @@ class Line:
         self.heard = ""
 
     async def until(self, pattern: str, seconds: float = 60) -> re.Match[str]:
-        async with asyncio.timeout(seconds):
-            while True:
-                found = re.search(pattern, self.heard)
-                if found is not None:
-                    return found
-                data = await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16)
-                assert data, f"the line ended; it said {self.heard[-500:]!r}"
-                self.heard += data.decode(errors="replace")
+        try:
+            async with asyncio.timeout(seconds):
+                while (found := re.search(pattern, self.heard)) is None:
+                    data = await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16)
+                    assert data, f"the line ended; it said {self.heard[-500:]!r}"
+                    self.heard += data.decode(errors="replace")
+        except TimeoutError:
+            raise AssertionError(f"no {pattern!r} in {self.heard[-1500:]!r}") from None
+        return found
 
     async def type(self, text: str) -> None:
         await asyncio.get_running_loop().sock_sendall(self.socket, text.encode())
@@ -100,6 +103,21 @@ async def serial(driver: Driver, guest: LabGuest, *, force: bool = False) -> Lin
     return Line(await driver.open_console(first, force=force))
 
 
+async def spice_answers(door: Door) -> None:
+    """A viewer of its own finds the screen at the forwarded port, for as long as the door is open."""
+    reader, writer = await asyncio.open_connection(door.host, door.port)
+    # SpiceLinkMess: magic, version 2.2, size, session 0, channel main, no capabilities.
+    writer.write(struct.pack("<4sIII IBB III", b"REDQ", 2, 2, 18, 0, 1, 0, 0, 0, 18))
+    assert await reader.readexactly(4) == b"REDQ"
+    writer.close()
+    door.close()
+    async with asyncio.timeout(10):
+        with pytest.raises(ConnectionRefusedError):
+            while True:
+                (await asyncio.open_connection(door.host, door.port))[1].close()
+                await asyncio.sleep(0.02)
+
+
 async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, guest: LabGuest) -> None:
     """One guest's consoles from end to end: what there is, what they carry, whom they belong to, how they end."""
     by_ssh = "ssh" in driver.uri
@@ -107,6 +125,7 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
     found = await driver.consoles(ref(guest))
     assert [(one.kind, one.label, one.id) for one in found] == [
         (ConsoleKind.VNC, "Screen", "0"),
+        (ConsoleKind.SPICE, "Screen (SPICE)", "1"),
         (ConsoleKind.SERIAL, "Serial line 1", "serial0"),
         (ConsoleKind.SERIAL, "Serial line 2", "serial1"),
         (ConsoleKind.SERIAL, "Virtio console", "console1"),
@@ -126,8 +145,8 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
     await line.until(r"\b5000\b")
     numbers = re.findall(r"^(\d+)\r?$", line.heard, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 5001)], "the line lost something"
-    paravirtual = Line(await driver.open_console(found[3]))
-    await screen.type("cat /dev/hvc0 >/dev/ttyS0 & echo ping >/dev/hvc0\n", KEY_S)
+    paravirtual = Line(await driver.open_console(found[4]))
+    await screen.type("exec 3<>/dev/hvc0; echo ping >&3; cat <&3 >/dev/ttyS0 &\n", KEY_S)
     await paravirtual.until("ping")
     await paravirtual.type("by virtio\n")
     await line.until("by virtio")
@@ -155,9 +174,13 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
             except Conflict:
                 await asyncio.sleep(0.02)
 
+    spice = await driver.open_console(found[1])
     if by_ssh:
+        await spice_answers(spice)
         assert lab.state.ssh is not None
         assert len(set(connections(lab.state.ssh))) == 1, "a console made a connection of its own"
+    else:
+        assert spice.host.startswith("/") and spice.host.endswith("spice.sock") and not spice.port
     with pytest.raises(NotFound):
         await driver.open_console(Console(ref(guest), ConsoleKind.SPICE, "none", "7"))
 
