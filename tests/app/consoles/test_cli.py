@@ -91,7 +91,7 @@ class Typist:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A data folder that no test changes."""
     shell = Shell(tmp_path_factory.mktemp("console"))
-    shell.connect("a", "vms=12")
+    shell.connect(a={"vms": "12"})
     return shell
 
 
