@@ -241,3 +241,16 @@ async def test_forgetting_closes_the_tabs_and_offers_the_way_back(window: Window
 async def test_the_shown_tab_is_metered(window: Window) -> None:
     window.open_ref(vm_ref("kvm-b", "mail"))
     await until(lambda: "kvm-b" in window.services.connections.visible)  # type: ignore[attr-defined]
+
+
+async def test_a_narrow_page_cuts_nothing_off(window: Window) -> None:
+    window.resize(760, 480)
+    window._columns.setSizes([316, 444])
+    window.open_ref(WEB)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    body = page.body.parentWidget()
+    assert body is not None
+    await until(lambda: body.width() <= page.width() and page.width() < 460, 10)
+    assert page._more.mapTo(page, page._more.rect().topRight()).x() < page.width()
+    assert page._console.accessibleName() == "Console of web-01"

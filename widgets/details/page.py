@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from backends.model import Kind, Object, Origin, Ref
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from widgets.window import Window
 
 NARROW = 660
+TIGHT = 540
+"""Below this width each card has a line of its own."""
 WIDE = 880
 """From this width on, cards stand three in a row."""
 
@@ -63,7 +65,7 @@ class Banner(QFrame):
 
 
 class CardRow(QWidget):
-    """Cards side by side where there is room, else below each other in two columns. `shares` are their widths."""
+    """Cards side by side where there is room, else in two columns, else below each other. `shares` are their widths."""
 
     def __init__(self, cards: list[tuple[QWidget, int]], parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -71,25 +73,30 @@ class CardRow(QWidget):
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(14)
-        self._lines = [QHBoxLayout(), QHBoxLayout()]
+        self._lines = [QHBoxLayout() for _ in cards]
         for line in self._lines:
             line.setSpacing(14)
             self._rows.addLayout(line)
-        self._wide: bool | None = None
-        self._lay(True)
+        self._columns = 0
+        self._lay(len(cards))
 
-    def _lay(self, wide: bool) -> None:
-        if wide == self._wide:
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as one card: the row never makes its page wider than there is room."""
+        return QSize(max(card.minimumSizeHint().width() for card, _ in self._cards), super().minimumSizeHint().height())
+
+    def _lay(self, columns: int) -> None:
+        if columns == self._columns:
             return
-        self._wide = wide
+        self._columns = columns
         for line in self._lines:
             while line.takeAt(0) is not None:
                 pass
         for number, (card, share) in enumerate(self._cards):
-            self._lines[0 if wide or number < 2 else 1].addWidget(card, share)
+            self._lines[number // columns].addWidget(card, share)
 
     def resizeEvent(self, event: object) -> None:
-        self._lay(self.width() >= WIDE or len(self._cards) < 3)
+        wide = self.width() >= WIDE or (len(self._cards) < 3 and self.width() >= TIGHT)
+        self._lay(len(self._cards) if wide else 2 if self.width() >= TIGHT else 1)
 
 
 class Page(Tab):

@@ -18,8 +18,8 @@ from widgets import format as fmt
 from widgets.commands import POWER_WORDS, power_reason, site_reason
 from widgets.details.charts import Ring, meter_charts
 from widgets.details.definition import DefinitionCard
-from widgets.details.page import CardRow, Page, freshness
-from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol, set_words
+from widgets.details.page import NARROW, TIGHT, CardRow, Page, freshness
+from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol
 
 if TYPE_CHECKING:
     from widgets.window import Window
@@ -115,6 +115,16 @@ class VmPage(Page):
             self.head.addWidget(made)
         self._action = PowerAction.START
 
+    def resizeEvent(self, event: object) -> None:
+        """Where it is narrow, pictures do for words."""
+        super().resizeEvent(event)
+        self._fit_words()
+
+    def _fit_words(self) -> None:
+        for made, text in ((self._console, "Console"), (self._move, "Move…")):
+            made.setText("" if self.width() < NARROW else f" {text}")
+        self._power.setText("" if self.width() < TIGHT else f" {POWER_WORDS[self._action][0]}")
+
     def _judge_buttons(self, vm: Vm) -> None:
         self._action = {
             PowerState.RUNNING: PowerAction.SHUTDOWN,
@@ -124,17 +134,17 @@ class VmPage(Page):
         }.get(vm.state, PowerAction.START)
         text, symbol = POWER_WORDS[self._action]
         set_symbol(self._power, symbol)
-        set_words(self._power, text)
         reason = power_reason(self.services, [self.ref], self._action)
         self._power.setEnabled(not reason)
-        self._power.setToolTip(reason)
+        self._power.setToolTip(reason or text)
+        self._fit_words()
         self._power.setAccessibleName(f"{text} {vm.name}")
         self._console.setEnabled(True)
         self._console.setToolTip(f"Console of {vm.name} (Ctrl+O)")
         self._console.setAccessibleName(f"Console of {vm.name}")
         reason = site_reason(self.services, [self.ref])
         self._move.setEnabled(not reason)
-        self._move.setToolTip(reason)
+        self._move.setToolTip(reason or "Move… (Ctrl+M)")
 
     def _press_power(self) -> None:
         self.window_.verbs.power([self.ref], self._action)
