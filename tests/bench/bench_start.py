@@ -101,14 +101,18 @@ class Eyes:
             time.sleep(0.002)
         return time.monotonic()
 
-    def settled(self) -> float:
-        """When the names changed last, once they have not for a while: rows that come later count."""
-        last, at = names(self.tree()), time.monotonic()
+    def settled(self, program: psutil.Process) -> tuple[float, float]:
+        """When the names changed last, once they have not for a while, and the CPU seconds of the program then."""
+        last, at, used = names(self.tree()), time.monotonic(), cpu(program)
         while time.monotonic() - at < QUIET_S:
             if (seen := names(self.tree())) != last:
-                last, at = seen, time.monotonic()
+                last, at, used = seen, time.monotonic(), cpu(program)
             time.sleep(0.002)
-        return at
+        return at, used
+
+
+def cpu(program: psutil.Process) -> float:
+    return sum(program.cpu_times()[:2])
 
 
 def has(image: QImage, colour: str) -> bool:
@@ -140,8 +144,7 @@ def start(screen: Desktop, eyes: Eyes, home: Path) -> dict[str, float]:
         eventually(lambda: screen.xdotool("getwindowfocus", "getwindowname") == "Causeway", "it has the keyboard")
         screen.key("ctrl+f", KEY)
         eyes.until(lambda image: has(image, LIGHT.warn_bg), "what was found is marked")
-        keyed = eyes.settled()
-        used = sum(program.cpu_times()[:2])
+        keyed, used = eyes.settled(program)
         again = time.monotonic()
         screen.key("Escape")
         eyes.until(lambda image: not has(image, LIGHT.warn_bg), "all rows again")
