@@ -125,7 +125,7 @@ class Ink:
         tokens = theme.tokens()
         self.text, self.ground = (int(colour[1:], 16) for colour in (tokens.text, tokens.pane))
         self.selection = int(tokens.accent_bg[1:], 16)
-        self.found = int(tokens.warn_bg[1:], 16)
+        self.found = mixed(self.ground, int(tokens.warn[1:], 16), 0.35)
         self.current = int(tokens.warn[1:], 16)
         self.palette = palette(tokens.dark)
         self._pens: dict[tuple[Style, str, bool], tuple[QColor, QColor | None, QColor]] = {}
