@@ -101,7 +101,10 @@ async def test_keys() -> None:
     async with connected() as session:
         session.client.key(0x61, True, 0x1E)
         assert await session.server.hear() == (4, True, 0x61)
-        await session.server.say(pseudo(-258))
+        assert not session.client.takes_scancodes
+        await session.server.say(pseudo(-258) + b"\2")
+        await session.until_told("bell")
+        assert session.client.takes_scancodes
         assert await session.server.hear() == (3, True, 0, 0, 64, 48)
         session.client.key(0x61, False, 0x1E)
         session.client.key(0xFFE4, True, 0xE01D)
