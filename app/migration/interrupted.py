@@ -222,8 +222,8 @@ class Interrupted:
         except BackendError as error:
             move.task.state = TaskState.UNKNOWN
             raise Unreachable(f"{error}; nothing was touched", cure="it goes on when both sides answer") from error
-        move.note(text)
-        self._tools.tell(f"{move.task.title}: {text}", Level.AMBER, move.plan.vm)
+        if move.note(text):
+            self._tools.tell(f"{move.task.title}: {text}", Level.AMBER, move.plan.vm)
 
     async def close(self) -> None:
         """Stop waiting for sides that do not answer."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = (0.1, 0.2, 0.5, 1.0)
+SAID_LATELY = 6
 AT_REST = frozenset({PowerState.OFF, PowerState.CRASHED})
 
 
@@ -110,10 +111,13 @@ class Move:
         """Whether the VM ran when the move began."""
         return bool(self.journal.record.done.get("check", {}).get("running", self.plan.running))
 
-    def note(self, text: str) -> None:
-        """Into the task's own log."""
+    def note(self, text: str) -> bool:
+        """Into the task's own log. False for what was said just before: a move that waits looks again and again."""
+        if text in {said for _, said in self.task.log[-SAID_LATELY:]}:
+            return False
         self.task.note(text)
         self.tools.changed(self.task)
+        return True
 
     def progress(self, stage: str, progress: Progress) -> None:
         self.task.stage(stage).progress = progress

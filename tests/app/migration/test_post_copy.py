@@ -45,13 +45,15 @@ class Halves:
 
 async def test_it_is_gone_on_with_and_the_source_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupted, "ASK_AGAIN_S", 0.05)
-    halves = Halves(pair, 2, Unreachable("the line broke"))
+    halves = Halves(pair, 6, Unreachable("the line broke"))
     task = await pair.move(mode=Mode.LIVE, live=LiveOptions(post_copy=True))
     assert task.state == TaskState.UNKNOWN
     assert "not all of its memory is there" in task.error
     await pair.rest(task)
     assert task.state == TaskState.DONE, (task.error, task.log)
-    assert halves.calls == 3
+    assert halves.calls == 7
+    texts = [text for _, text in task.log]
+    assert len(texts) == len(set(texts)), "what is looked at again and again is said once"
     assert halves.powered == [], "the half that is on the source was not switched off"
     assert [vm.ref.connection for vm in pair.running()] == ["b"]
     assert len(pair.runnable()) == 1
