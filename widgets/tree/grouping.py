@@ -179,6 +179,8 @@ class Planting:
         if connection is None or known is None:
             return
         branches = self.forest.branches.get(connection, ())
+        if len(branches) > 2:
+            return  # Each got its own row when the second came.
         only = len(branches) == 1 and known.section == Section.LOCAL
         for node in branches:
             key = self.forest.keys[node]
