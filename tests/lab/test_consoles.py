@@ -147,6 +147,9 @@ async def test_what_is_typed_on_the_screen_comes_out_of_the_serial_line(desk: De
     await desk.login("screen")
     await desk.says("Shift AND: more_~|{}@#'")
     await desk.answers(b"status", b"STATUS n=")
+    await desk.type("exit")
+    await asyncio.sleep(SHELL_S)
+    await desk.login("again")
 
 
 async def test_the_picture_is_qemus_own_pixel_for_pixel(desk: Desk, tmp_path: Path) -> None:
