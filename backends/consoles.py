@@ -57,6 +57,7 @@ class Door:
     a unix socket, SSH, a websocket, a libvirt stream: what is no socket is pumped into one half of a socket pair).
     None for OUTPUT (`text` has what there is) and for consoles that only an external viewer opens (`host`, `port`,
     `tls_port`, as reachable from this workstation; `release` ends a forward that leads there).
+    `carrier`: what keeps the bytes from strangers on their way, in words ("through SSH"); "" where nothing does.
     """
 
     console: Console
@@ -69,6 +70,7 @@ class Door:
     port: int = 0
     tls_port: int = 0
     proxy: str = ""
+    carrier: str = ""
     release: Callable[[], None] | None = field(default=None, repr=False)
 
     def close(self) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from app.consoles.session import ScreenSession
     from app.consoles.shell import ShellSession
     from app.consoles.viewer import Viewer
+    from app.consoles.world import World
     from app.inventory import Delta
-    from app.services import Services
 
 S = TypeVar("S", bound=Session)
 T = TypeVar("T")
@@ -33,7 +33,7 @@ SCREENSHOT_S = 20.0
 class Consoles:
     """All sessions of these services. Lives on their loop; nothing runs until the first session is made."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: World) -> None:
         self._services = services
         self._loop = ConsoleLoop()
         self._sessions: set[Session] = set()

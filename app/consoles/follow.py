@@ -25,7 +25,7 @@ from backends.model import PowerState, Ref, Vm
 
 if TYPE_CHECKING:
     from app.consoles.loop import ConsoleLoop
-    from app.services import Services
+    from app.consoles.world import World
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Session:
     open door (`_serve`, which calls `_came` when the first of it is there).
     """
 
-    def __init__(self, services: Services, loop: ConsoleLoop, uid: str, console: Console | None = None) -> None:
+    def __init__(self, services: World, loop: ConsoleLoop, uid: str, console: Console | None = None) -> None:
         self.uid = uid
         self.status = Status(SessionState.CONNECTING)
         self.gap_ms: float | None = None

@@ -16,7 +16,7 @@ from backends.model import Vm
 
 if TYPE_CHECKING:
     from app.consoles.loop import ConsoleLoop
-    from app.services import Services
+    from app.consoles.world import World
 
 PIECE = 64 * 1024
 """Bytes that are read at once; nothing more is read until the terminal has taken them."""
@@ -35,7 +35,7 @@ class LineSession(Session):
     not None, is awaited there before the next piece is read: that is the back-pressure.
     """
 
-    def __init__(self, services: Services, loop: ConsoleLoop, uid: str, console: Console | None = None) -> None:
+    def __init__(self, services: World, loop: ConsoleLoop, uid: str, console: Console | None = None) -> None:
         super().__init__(services, loop, uid, console)
         self._feed: Feed | None = None
         self._attached: asyncio.Event | None = None

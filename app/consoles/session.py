@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from app.consoles.loop import ConsoleLoop
     from app.consoles.rfb import Framebuffer, RfbClient, RfbOptions
-    from app.services import Services
+    from app.consoles.world import World
 
 Rect = tuple[int, int, int, int]
 FRAME_S = 20.0
@@ -39,7 +39,7 @@ class ScreenSession(Session):
 
     def __init__(
         self,
-        services: Services,
+        services: World,
         loop: ConsoleLoop,
         uid: str,
         *,
@@ -53,6 +53,7 @@ class ScreenSession(Session):
         self.framebuffer: Framebuffer | None = None
         self._link: _Link | None = None
         self._paused = False
+        self._carrier = ""
 
     @property
     def client(self) -> RfbClient | None:
@@ -61,9 +62,14 @@ class ScreenSession(Session):
 
     @property
     def security(self) -> str:
-        """How the connection is protected, in words; "" while there is none."""
+        """How the bytes are protected on their way, in words; "" while there is no connection."""
         client = self.client
-        return client.security if client is not None else ""
+        if client is None:
+            return ""
+        if client.encrypted:
+            return client.security
+        carrier = self._carrier or "not encrypted"
+        return carrier if client.security == "none" else f"{client.security}, {carrier}"
 
     @property
     def can_resize(self) -> bool:
@@ -130,7 +136,7 @@ class ScreenSession(Session):
 
     async def _serve(self, door: Door) -> None:
         link = _Link(self, asyncio.get_running_loop())
-        self._link = link
+        self._link, self._carrier = link, door.carrier
         talking = asyncio.ensure_future(self._console_loop.do(self._talk, door, link))
         framed = asyncio.ensure_future(link.framed.wait())
         try:

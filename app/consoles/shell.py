@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.consoles.loop import ConsoleLoop
-    from app.services import Services
+    from app.consoles.world import World
     from backends.model import Ref
     from backends.ssh import Shell
 
@@ -27,7 +27,7 @@ class ShellSession(LineSession):
     """
 
     def __init__(
-        self, services: Services, loop: ConsoleLoop, uid: str, *, user: str = "", port: int | None = None
+        self, services: World, loop: ConsoleLoop, uid: str, *, user: str = "", port: int | None = None
     ) -> None:
         super().__init__(services, loop, uid)
         self._user = user

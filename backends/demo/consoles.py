@@ -89,7 +89,7 @@ class Switchboard:
         session = await asyncio.to_thread(self._session_maker)
         secret = password(vm)
         ours = self._serve(vm.ref, console.kind, lambda reader, writer: session(vm.ref, secret, reader, writer))
-        return Door(console=console, socket=ours, password="" if secret == ASKED else secret)
+        return Door(console=console, socket=ours, password="" if secret == ASKED else secret, carrier="on this machine")
 
     def _session_maker(self) -> Callable[[Ref, str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         """What serves a screen; its import brings numpy, and is not for the window's thread."""

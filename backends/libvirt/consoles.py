@@ -94,7 +94,7 @@ class Doors:
         screen, password = await self._driver.client.call(lambda conn: _screen(conn, uuid, index))
         if have.kind == ConsoleKind.VNC:
             made = await self._connect(uuid, screen)
-            return Door(console=have, socket=made, password=password, tls=self._tls())
+            return Door(console=have, socket=made, password=password, tls=self._tls(), carrier=self._carrier())
         return await self._for_viewer(have, screen, password)
 
     def hang_up(self) -> None:
@@ -122,6 +122,11 @@ class Doors:
                 "connect to the host by qemu+ssh, or let the screen listen on the host's address",
             )
         return "", ""
+
+    def _carrier(self) -> str:
+        if self._local:
+            return "on this machine"
+        return "through SSH" if self._ssh is not None else ""
 
     async def _connect(self, uuid: str, screen: Graphics) -> socket.socket:
         if self._local:

@@ -177,6 +177,7 @@ async def test_a_live_move_to_a_host_behind_ssh_and_back_under_open_consoles(des
         await desk.live()
         assert desk.ref.connection == target
         assert desk.screen.uid == uid
+        assert desk.screen.security == ("through SSH" if target == "kvm-b" else "on this machine")
         assert SessionState.FAILED not in [state for state, _ in desk.states]
         assert desk.screen.gap_ms is not None
         assert desk.line.gap_ms is not None

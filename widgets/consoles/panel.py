@@ -294,7 +294,7 @@ class Panel(QWidget):
             words.append(f"{columns} × {rows}")
         security = self.screen_session.security if self.screen_session is not None else ""
         if security:
-            words.append(security if security != "none" else "no encryption of its own")
+            words.append(security)
         if session is not None and session.gap_ms is not None:
             words.append(f"came back after {fmt.duration(session.gap_ms / 1000)}")
         if session is not None and session.read_only:

@@ -65,7 +65,7 @@ class RfbClient:
 
     @property
     def security(self) -> str:
-        """In words, once known: "none", "VNC password, not encrypted", "TLS, certificate checked"."""
+        """In words, once known: "none", "VNC password", "TLS, certificate checked"."""
         return self._agreed.words
 
     @property

@@ -65,7 +65,7 @@ async def secure(wire: Wire, minor: int, credentials: Credentials) -> Security:
     if chosen == VNC_AUTH:
         await _vnc_auth(wire, credentials)
         await _consent(wire, minor, asked=True)
-        return Security("VNC password, not encrypted")
+        return Security("VNC password")
     if minor >= 8:
         await _consent(wire, minor, asked=False)
     return Security("none")

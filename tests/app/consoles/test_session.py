@@ -82,7 +82,7 @@ async def test_a_picture_and_keys(services: Services, opened: Opener) -> None:
         session.key(ord(letter), False)
     await until(lambda: damage and (picture(session) != before).any())
     assert session.client is not None
-    assert session.security
+    assert session.security == "on this machine"
 
 
 async def test_it_comes_back_with_the_last_picture_meanwhile(services: Services, opened: Opener, calls: Calls) -> None:

@@ -127,7 +127,7 @@ async def test_vnc_password() -> None:
     assert isinstance(wrong, AuthNeeded) and wrong.field == "password" and "Authentication failed" in wrong.message
     client, error = await replayed(stream + pack(">I", 0) + INIT)
     assert client.name == "ok" and isinstance(error, Unreachable)
-    assert client.security == "VNC password, not encrypted"
+    assert client.security == "VNC password"
     assert not client._credentials.password, "a password that nobody needs any more is kept"
 
 

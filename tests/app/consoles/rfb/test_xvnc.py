@@ -130,7 +130,7 @@ async def test_the_pointer_has_a_shape(screen: Xvnc) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("VncAuth", "VNC password, not encrypted"),
+        ("VncAuth", "VNC password"),
         ("TLSVnc", "TLS, server not checked"),
         ("TLSNone", "TLS, server not checked"),
         ("X509Vnc", "TLS, certificate checked"),
