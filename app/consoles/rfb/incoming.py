@@ -120,6 +120,7 @@ class Incoming:
             if handler is None:
                 raise Invalid(f"The screen's server sent a message of an unknown kind, {kind}")
             await handler()
+            await self._wire.turn()
 
     # Messages
 
@@ -135,6 +136,7 @@ class Incoming:
             special = self._pseudo.get(encoding)
             if special is not None:
                 await special(encoding, box)
+                await self._wire.turn()
                 continue
             decoder = self._decoders.get(encoding)
             if decoder is None:

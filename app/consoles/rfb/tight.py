@@ -14,6 +14,8 @@ FILL, JPEG = 8, 9
 PLAIN, PALETTE, GRADIENT = 0, 1, 2
 UNCOMPRESSED = 12
 """Data of fewer bytes than this come as they are."""
+GRADIENT_MOST = 1 << 20
+"""Pixels of a gradient rectangle at most: some 50 ms of work. Servers cut theirs into some 65,000 pixels."""
 
 
 class Tight:
@@ -47,6 +49,8 @@ class Tight:
             return await self._palette(wire, box, stream)
         if how not in (PLAIN, GRADIENT):
             raise Invalid(f"The screen's server sent a Tight rectangle with an unknown filter, {how}")
+        if how == GRADIENT and width * height > GRADIENT_MOST:
+            raise Invalid(f"The screen's server sent a Tight gradient of {width}x{height} pixels, which is too large")
         data = await self._data(wire, stream, width * height * 3)
         if how == GRADIENT:
             return gradient(data, width, height)

@@ -13,6 +13,8 @@ from app.consoles.rfb.simple import bounded
 from app.consoles.rfb.wire import Wire
 from backends.errors import Invalid
 
+TURN_AT = 1024
+"""Pixels across after which other work has its turn: small tiles of many rectangles take their time."""
 RAW, BACKGROUND, FOREGROUND, SUBRECTS, COLOURED = 1, 2, 4, 8, 16
 
 
@@ -29,6 +31,8 @@ class Hextile:
         for top in range(0, height, 16):
             band = np.empty((min(16, height - top), width), dtype="<u4")
             for left in range(0, width, 16):
+                if left % TURN_AT == 0:
+                    await wire.turn()
                 while True:
                     try:
                         wire.advance(hextile(wire.ready, band[:, left : left + 16], colours))
@@ -36,7 +40,6 @@ class Hextile:
                     except Short:
                         await wire.more()
             target.put(x, y + top, band)
-            await wire.turn()
 
 
 def hextile(data: memoryview, tile: Words, colours: list[int]) -> int:
@@ -92,6 +95,8 @@ class Trle:
         for top in range(0, height, 16):
             band = np.empty((min(16, height - top), width), dtype="<u4")
             for left in range(0, width, 16):
+                if left % TURN_AT == 0:
+                    await wire.turn()
                 while True:
                     try:
                         wire.advance(tiles.decode(bytes(wire.ready[:2048]), 0, band[:, left : left + 16]))
@@ -99,7 +104,6 @@ class Trle:
                     except Short:
                         await wire.more()
             target.put(x, y + top, band)
-            await wire.turn()
 
 
 class Zrle:

@@ -40,6 +40,7 @@ class Wire:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._cipher = memoryview(b"")
         self._turn = time.monotonic() + TURN
+        self._shut = False
         self.received = 0
         """Bytes so far, as they came."""
 
@@ -86,7 +87,10 @@ class Wire:
             have += await self._receive(target[have:])
 
     async def turn(self) -> None:
-        """Let the loop's other tasks work, when this one has for long enough."""
+        """Let the loop's other tasks work, when this one has for long enough. Raises Unreachable after `shut`: what
+        was read ahead can be work for an hour."""
+        if self._shut:
+            raise Unreachable("The screen's server ended the connection")
         if time.monotonic() > self._turn:
             await asyncio.sleep(0)
             self._turn = time.monotonic() + TURN
@@ -192,6 +196,7 @@ class Wire:
 
     def shut(self) -> None:
         """Hang up: the read that waits ends with Unreachable."""
+        self._shut = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

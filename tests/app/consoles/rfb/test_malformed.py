@@ -14,6 +14,7 @@ import simplejpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import app.consoles.rfb.wire
 from app.consoles.rfb import Encoding, RfbClient
 from app.consoles.rfb.clipboard import CAPS, NOTIFY, PROVIDE, TEXT
 from backends.errors import AuthNeeded, BackendError, Denied, Invalid, Unreachable, Unsupported
@@ -155,6 +156,39 @@ async def test_a_server_that_stops_in_the_middle_can_be_left() -> None:
             await asyncio.sleep(0.01)
             await session.client.close()
             await session.running
+
+
+async def test_a_flood_of_small_messages_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All consoles share a loop: what was read ahead may not be worked off in one go."""
+    monkeypatch.setattr(app.consoles.rfb.wire, "TURN", 0)
+    resize = pack(">HHHHi", 0, 0, 64, 48, -223)
+    async with connected() as session:
+        await session.server.say(b"\2" * 500 + pack(">BxH", 0, 500) + resize * 500)
+        turns = 0
+        async with asyncio.timeout(20):
+            while len(session.events.told) < 1001:
+                await asyncio.sleep(0)
+                turns += 1
+        assert turns > 500
+
+
+async def test_what_was_read_ahead_is_dropped_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some bytes can be work for long: 256 KiB of new sizes are 20,000 times a whole screen."""
+    monkeypatch.setattr(app.consoles.rfb.wire, "TURN", 0)
+    async with connected() as session:
+        await session.server.say(b"\2" * 5000)
+        await session.events.next("bell")
+        await session.client.close()
+        await session.running
+        assert len(session.events.told) < 4000
+
+
+async def test_a_gradient_that_would_take_seconds_is_refused() -> None:
+    stream = HELLO + pack(">HH16sI", 1025, 1024, bytes(16), 0)
+    data = zlib.compress(bytes(1025 * 1024 * 3))
+    stream += update(((0, 0, 1025, 1024), Encoding.TIGHT, b"\x40\2" + compact(len(data)) + data))
+    _, error = await replayed(stream)
+    assert isinstance(error, Invalid) and "gradient" in error.message
 
 
 ENDS = (Unreachable, Invalid, Denied, AuthNeeded, Unsupported)
