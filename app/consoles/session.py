@@ -206,6 +206,7 @@ class _Link:
         self._loop = loop
         self._lock = threading.Lock()
         self._rects: list[Rect] = []
+        self._news: dict[What, SessionEvent] = {}
         self._missing: numpy.ndarray | None = None
         self._begun = False
         self._complete = False
@@ -220,7 +221,7 @@ class _Link:
             self._gather(rects)
             return
         with self._lock:
-            waiting = bool(self._rects)
+            waiting = bool(self._rects or self._news)
             self._rects.extend(rects)
             if len(self._rects) > MOST_RECTS:
                 self._rects[:] = [_around(self._rects)]
@@ -272,13 +273,19 @@ class _Link:
         """On the session's loop."""
         with self._lock:
             rects, self._rects = tuple(self._rects), []
-        if self.session is not None and rects:
-            self.session._tell(SessionEvent(What.DAMAGED, rects=rects))
+            news, self._news = self._news, {}
+        if self.session is None:
+            return
+        for event in (*news.values(), *([SessionEvent(What.DAMAGED, rects=rects)] if rects else ())):
+            self.session._tell(event)
 
     def _post(self, event: SessionEvent) -> None:
-        session = self.session
-        if session is not None:
-            self._call(session._tell, event)
+        """Of each kind only the last is told: a server that floods must not fill the loop of the window."""
+        with self._lock:
+            waiting = bool(self._rects or self._news)
+            self._news[event.what] = event
+        if not waiting:
+            self._call(self._flush)
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from struct import pack
 from typing import Any
 
 import numpy
@@ -278,6 +279,29 @@ async def test_a_server_that_talks_nonsense_is_said_and_not_asked_again(
     theirs.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await until(lambda: session.state == SessionState.FAILED)
     assert session.status.text
+    await session.close()
+    theirs.close()
+
+
+async def test_a_flood_does_not_pile_up_before_a_busy_window(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each kind of news the last is what counts."""
+    session, theirs = await mute(services, monkeypatch)
+    heard: list[SessionEvent] = []
+    session.subscribe(heard.append)
+    painted = pack(">BxHHHHHi4s", 0, 1, 0, 0, 8, 8, 7, b"\x80abc")
+    theirs.send(b"RFB 003.003\n" + pack(">IHH16sI", 1, 8, 8, bytes(16), 0) + painted)
+    await until(lambda: session.state == SessionState.LIVE)
+    assert session.framebuffer is not None
+    before = session.framebuffer.serial
+    theirs.send(b"\2" * 5000 + pack(">BxxxI", 3, 4) + b"last" + painted)
+    for _ in range(2000):  # this loop is the busy one: nobody hears anything until all of it is decoded
+        if session.framebuffer.serial > before:
+            break
+        time.sleep(0.01)  # noqa: ASYNC251
+    await until(lambda: any(event.text == "last" for event in heard))
+    assert sum(event.what == What.BELL for event in heard) == 1
     await session.close()
     theirs.close()
 
