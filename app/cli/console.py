@@ -103,10 +103,16 @@ def _words(session: LineSession) -> str:
 
 def _writable(path: Path) -> None:
     """Raises Usage where no file can be there."""
-    if not path.parent.is_dir():
-        raise Usage(f"there is no folder {path.parent}", cure="make it, or name another file")
-    if path.is_dir():
-        raise Usage(f"{path} is a folder", cure="name a file")
+    try:
+        if not path.parent.is_dir():
+            raise Usage(f"there is no folder {path.parent}", cure="make it, or name another file")
+        if path.is_dir():
+            raise Usage(f"{path} is a folder", cure="name a file")
+        if path.exists() and not path.is_file():
+            # A pipe that nobody reads would be waited for without end.
+            raise Usage(f"{path} is no plain file", cure="name another file")
+    except OSError as error:
+        raise Usage(f"{path} cannot be written: {error.strerror}", cure="name a shorter or another path") from None
 
 
 async def _vm(services: Services, args: Row) -> Ref:

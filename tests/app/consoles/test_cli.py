@@ -171,6 +171,10 @@ def test_what_cannot_be_is_said(shell: Shell, tmp_path: Path) -> None:
     assert "no terminal" in done.stderr
     assert shell.run("console", "a/nobody", "--screenshot", str(tmp_path / "x.png")).returncode == 2
     assert shell.run("console", "a/web-01", "--screenshot", str(tmp_path / "none" / "x.png")).returncode == 2
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "x" * 300):
+        done = shell.run("console", "a/web-01", "--screenshot", str(tmp_path / name))
+        assert (done.returncode, "Errno" in done.stderr) == (2, False), done.stderr
     assert list(tmp_path.glob("*.png")) == []
 
 
