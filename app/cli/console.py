@@ -83,8 +83,10 @@ async def _carried(services: Services, session: LineSession) -> AsyncIterator[Ro
                 told = session.status
                 yield {"type": "note", "message": _words(session)}
             waking = asyncio.ensure_future(changed.wait())
-            await asyncio.wait({carrying, waking}, return_when=asyncio.FIRST_COMPLETED)
-            waking.cancel()
+            try:
+                await asyncio.wait({carrying, waking}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waking.cancel()
         carrying.result()
     finally:
         stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import select
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.console import line
+from app.services import Services
 from tests.app.cli.shell import ROOT, Shell
+from tests.app.consoles.conftest import running
 
 OWNER = """
 import asyncio, sys
@@ -191,3 +195,17 @@ def test_a_picture_of_the_screen_and_kept_output(shell: Shell, tmp_path: Path) -
     typist = Typist(shell, "console", name, "--serial")
     typist.wait_for(b"login:")
     assert typist.ended() == 0
+
+
+async def test_whoever_is_gone_leaves_nothing_waiting(services: Services) -> None:
+    """The terminal on the other side was killed: the verb is cancelled while it waits."""
+    before = asyncio.all_tasks()
+    rows = line(services, {"ref": f"a/{running(services).id}"})
+    row = await anext(rows)
+    assert row["type"] == "line"
+    going = asyncio.ensure_future(anext(rows))
+    await asyncio.sleep(0.05)
+    going.cancel()
+    await asyncio.wait({going})
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before == set()
