@@ -217,7 +217,10 @@ def _other_size(flavor: Flavor, vm: Vm) -> Iterator[Finding]:
 
 def _devices(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Finding]:
     live = plan.mode == Mode.LIVE
-    yield from (item for item in source.blocking if not (live and item.code in LEFT_BY_A_COPY))
+    blocking = (item for item in source.blocking if not (live and item.code in LEFT_BY_A_COPY))
+    if source.platform != target.platform:
+        blocking = (_elsewhere(item, plan) for item in blocking)
+    yield from blocking
     yield from target.blocking
     if source.vm.manager:
         yield _amber("managed", f"{source.vm.manager} manages this VM and will not know", "move it there instead")
@@ -226,6 +229,14 @@ def _devices(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[F
         yield _info("removable", f"{', '.join(dropped)} (removable) stays behind")
     if source.complete and plan.mode != Mode.LIVE and not any(disk.device == "disk" for disk in source.disks):
         yield _red("no-disks", f"{source.vm.name} has no disk to take along", "give it a disk, or move it live")
+
+
+def _elsewhere(item: Finding, plan: Plan) -> Finding:
+    """A finding of the source's, as it is where another platform takes the VM."""
+    if item.code != "kernel":
+        return item
+    text = f"{item.message}: {plan.to.connection} starts a VM from its own disk only"
+    return _red(item.code, text, "install a kernel and a boot loader on its disk")
 
 
 def _stop(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[Finding]:

@@ -139,7 +139,7 @@ def blocking(definition: Domain) -> list[Finding]:
         add(Level.AMBER, "password", "its console's password stays behind in a copy of disks", cure)
     if definition.kernel:
         cure = "have the same file there, or it does not start the next time"
-        text = f"it starts from a file of its host, {definition.kernel}, which does not go along"
+        text = f"it boots from a kernel file of its host, {definition.kernel}, which does not go along"
         add(Level.AMBER, "kernel", text, cure)
     for disk in definition.disks:
         if disk.device in ("cdrom", "floppy") and disk.source:

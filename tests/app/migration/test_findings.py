@@ -267,3 +267,13 @@ def test_a_forecast_says_whether_it_was_measured_and_minds_the_limit() -> None:
         slow = judged(replace(wish, live=LiveOptions(bandwidth_bps=2**20)), SOURCE, TARGET, known=known)[0]
         assert slow.forecast.bytes
         assert (slow.forecast.seconds or 0) >= slow.forecast.bytes / 2**20
+
+
+def test_a_guest_with_its_hosts_kernel_starts_on_no_other_platform() -> None:
+    kernel = Finding(level=Level.AMBER, code="kernel", message="it boots from a kernel file of its host")
+    source = replace(SOURCE, blocking=(kernel,))
+    assert "kernel" in codes(judge(Mode.COLD, source), Level.AMBER), "the other host may have the file too"
+    opinion = judge(Mode.COLD, source, replace(TARGET, platform="q"))
+    (red,) = (item for item in opinion.findings if item.code == "kernel")
+    assert (opinion.colour, red.level) == ("red", Level.RED)
+    assert "boot loader" in red.cure
