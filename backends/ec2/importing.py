@@ -250,7 +250,8 @@ class Importing(Exporting):
                     level=Level.AMBER,
                     code="guest-drivers",
                     message="The guest needs the ENA network and NVMe disk drivers, DHCP, and a serial console helps.",
-                    cure="Have them in the guest (and its initramfs) before it moves: modprobe ena nvme.",
+                    cure="Before it moves, add ena and nvme to its initramfs: in /etc/initramfs-tools/modules and "
+                    "update-initramfs -u, or dracut -f --add-drivers 'ena nvme'.",
                 )
             )
         for disk in source.disks:
