@@ -139,7 +139,7 @@ async def export(move: Move) -> Result:
     await move.exports.discard_export(move.plan.id)
     vm = await source_vm(move)
     if not move.plan.copy and vm.state not in AT_REST:
-        raise Conflict(f"{vm.name} is {vm.state}: its disks would change under the copy", cure="stop it, then go on")
+        raise Conflict(f"{vm.name} is {vm.state}: its disks would change under the copy", cure="move it again")
     move.session = await move.exports.begin_export(move.plan.vm, migration=move.plan.id)
     return {"sources": [codec.encode(disk) for disk in move.session.disks]}
 

@@ -110,6 +110,8 @@ class Interrupted:
                     raise Conflict("it is over: start it again from the tree")
                 await self.go_on(task, name)
             finally:
+                # What was taken back meanwhile cannot be gone on with: no Retry that only says so.
+                task.retryable = name in await self._tools.store.open_migrations()
                 self.rest(task)
 
         return work

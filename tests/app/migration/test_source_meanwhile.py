@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from app.migration import Mode
-from app.tasks import TaskState
+from app.tasks import Offer, TaskState
 from backends.demo import Driver
 from backends.model import PowerAction, PowerState, Ref
+from tests.app.migration.killed import run_and_kill
 from tests.app.migration.pair import Pair
+from tests.app.migration.test_crashes import recovered
 
 
 async def test_a_cancel_while_the_guest_shuts_down_leaves_it_running(
@@ -93,4 +95,24 @@ async def test_a_vm_that_another_folder_moved_first_runs_as_it_did(tmp_path: Pat
         assert pair.leftovers() == []
     finally:
         await other.close()
+        await pair.close()
+
+
+async def test_a_resume_refused_because_the_vm_was_started_offers_no_dead_retry(tmp_path: Path) -> None:
+    assert await asyncio.to_thread(run_and_kill, tmp_path, Mode.COLD, 14, "after")
+    pair = await Pair.open(tmp_path)
+    try:
+        (task,) = await recovered(pair)
+        assert pair.tasks.offers(task) == {Offer.RESUME, Offer.UNDO}
+        await pair.a.power(pair.vm.ref, PowerAction.START)
+        pair.tasks.retry(task.id)
+        await pair.tasks.wait(task)
+        assert (task.state, task.cure) == (TaskState.FAILED, "move it again")
+        assert pair.tasks.offers(task) == frozenset(), "it was taken back: there is nothing to go on with"
+        assert [(vm.ref.connection, vm.state) for vm in pair.runnable()] == [("a", PowerState.RUNNING)]
+        assert pair.leftovers() == []
+        await pair.refresh()
+        again = await pair.move(mode=Mode.COLD)
+        assert again.state == TaskState.DONE, (again.error, again.log)
+    finally:
         await pair.close()
