@@ -87,6 +87,8 @@ class Task:
     result: dict[str, object] = field(default_factory=dict)
     undo: str = ""
     """What undoing would do, in words; empty where there is none."""
+    undo_loses: bool = False
+    """Whether undoing stops or deletes something that is not brought back: it is asked about first."""
     undo_until: datetime | None = None
     retryable: bool = False
     pausable: bool = False
@@ -104,6 +106,15 @@ class Task:
 
 
 Work = Callable[[Task], Awaitable[None]]
+
+
+def _undo_title(task: Task) -> str:
+    """What takes a task back; for a move that is done, the way that the VM goes."""
+    if task.kind == "move" and task.state == TaskState.DONE and task.ref is not None and task.target is not None:
+        there, back = task.ref.connection, task.target.connection
+        if task.title.endswith(way := f" {there} -> {back}"):
+            return f"Undo: {task.title.removesuffix(way)} {back} -> {there}"
+    return f"Undo: {task.title}"
 
 
 class Tasks:
@@ -223,9 +234,10 @@ class Tasks:
         if Offer.UNDO not in self.offers(task):
             return None
         work = self._undoers[ident]
-        undone = Task("undo", f"Undo: {task.title}", uid=task.uid, ref=task.target, target=task.ref, who=task.who)
+        undone = Task("undo", _undo_title(task), uid=task.uid, ref=task.target, target=task.ref, who=task.who)
         undone.retryable = True
         task.undo = ""
+        task.result["undone_by"] = undone.id
         self.changed(task)
         return self.start(undone, work)
 

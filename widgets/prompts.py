@@ -29,12 +29,13 @@ class Prompt(QDialog):
         self.body.addWidget(heading)
 
     def add_buttons(self, text: str, run: Callable[[], None], *, danger: bool = False) -> None:
-        """Cancel, and the one that does it (Enter)."""
+        """Cancel, and the one that does it. Enter does it, but where that is a danger: there it cancels."""
         row = self.row = QHBoxLayout()
         row.addStretch(1)
-        row.addWidget(button("Cancel", self.reject))
+        self.cancel = button("Cancel", self.reject)
+        row.addWidget(self.cancel)
         self.go = button(text, run)
-        self.go.setDefault(True)
+        (self.cancel if danger else self.go).setDefault(True)
         self.go.setObjectName("danger" if danger else "primary")
         row.addWidget(self.go)
         self.body.addSpacing(4)
@@ -130,7 +131,9 @@ class Confirm(Prompt):
         self.add_buttons(action, self._accept, danger=True)
         self.edit.textChanged.connect(self._judge)
         self._judge()
-        (self.edit if typed else self.go).setFocus()
+        # Who has typed the name means it: Enter does it.
+        self.go.setDefault(bool(typed))
+        (self.edit if typed else self.cancel).setFocus()
 
     def _judge(self) -> None:
         self.go.setEnabled(not self._typed or self.edit.text().strip() == self._typed)

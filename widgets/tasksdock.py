@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent
+from PySide6.QtGui import QHideEvent, QPainter, QPainterPath, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -22,6 +22,7 @@ from app.tasks import ENDED, WAITING, Offer, Stage, StageState, Task, TaskState
 from widgets import format as fmt
 from widgets import theme
 from widgets.parts import Elided, Sign, button, label, scrolled, set_words
+from widgets.prompts import Confirm
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 SHOWN = 60
 """The newest that get a row; older ones are in the store."""
 COALESCE_MS = 100
+AGES_MS = 5000
+"""How often the ages of what is done are shown anew, while they are seen."""
 KIND_ICONS = {
     "move": "arrow-right-left",
     "undo": "undo-2",
@@ -195,7 +198,7 @@ class TaskRow(QFrame):
             Offer.CANCEL: button("Cancel", lambda: services.tasks.cancel(task.id)),
             Offer.RESUME: button("Resume", lambda: services.tasks.retry(task.id)),
             Offer.RETRY: button("Retry", lambda: services.tasks.retry(task.id), "rotate-cw"),
-            Offer.UNDO: button("Undo", lambda: services.tasks.undo(task.id), "undo-2"),
+            Offer.UNDO: button("Undo", self._undo, "undo-2"),
         }
         for made in self._actions.values():
             row.addWidget(made)
@@ -240,6 +243,11 @@ class TaskRow(QFrame):
         if self._log.isVisible():
             self._show_log()
 
+    def show_age(self) -> None:
+        """What is done was done a moment ago, later a minute ago."""
+        if self._task.state == TaskState.DONE:
+            self._result.setText(result_text(self._task))
+
     def toggle_log(self) -> None:
         self.log_button.setChecked(self._log.isHidden())
         self._log.setVisible(self._log.isHidden())
@@ -260,6 +268,18 @@ class TaskRow(QFrame):
         if text != self._log.toPlainText():
             self._log.setPlainText(text)
             self._log.verticalScrollBar().setValue(self._log.verticalScrollBar().maximum())
+
+    def _undo(self) -> None:
+        """Take it back; where that loses something it is asked about first."""
+        task = self._task
+
+        def start(_: bool) -> None:
+            self._services.tasks.undo(task.id)
+
+        if not task.undo_loses:
+            start(False)
+            return
+        Confirm(f"Undo {task.title.replace(' -> ', ' → ')}?", (), f"{task.undo}.", "Undo", start, self.window()).show()
 
     def _pause(self) -> None:
         self._services.tasks.pause(self._task.id, self._task.state != TaskState.PAUSED)
@@ -303,6 +323,8 @@ class TasksDock(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(COALESCE_MS)
         self._timer.timeout.connect(self._flush)
+        self._ages = QTimer(self, interval=AGES_MS)
+        self._ages.timeout.connect(self.show_ages)
         self._unsubscribe = services.tasks.subscribe(self._changed)
         self._dirty.update(task.id for task in services.tasks.all()[:SHOWN])
         self._flush()
@@ -318,8 +340,20 @@ class TasksDock(QWidget):
                 self._drop(ident)
         self._count()
 
+    def show_ages(self) -> None:
+        for row in self._rows.values():
+            row.show_age()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        self.show_ages()
+        self._ages.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        self._ages.stop()
+
     def close_down(self) -> None:
         self._timer.stop()
+        self._ages.stop()
         self._unsubscribe()
 
     def _changed(self, task: Task) -> None:

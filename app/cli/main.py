@@ -13,6 +13,7 @@ import typer
 
 from app.cli import options
 from app.cli.printer import (
+    AskingPrinter,
     Printer,
     failed,
     show_added,
@@ -103,9 +104,13 @@ def ask(
     printer: Printer | None = None,
 ) -> None:
     """Run a verb and end with its exit code."""
+    raise typer.Exit(ask_code(context, verb, args, printer=printer or Printer(as_json, show)))
+
+
+def ask_code(context: typer.Context, verb: str, args: Row, *, printer: Printer) -> int:
+    """Run a verb; returns its exit code."""
     from app.cli.channel import run
 
-    printer = printer or Printer(as_json, show)
     request = {"verb": verb, "args": args}
     try:
         work = run(context.obj["home"], request, printer, vault_key_file=context.obj["key"], prompt=_passphrase())
@@ -114,7 +119,7 @@ def ask(
         code = 1
     finally:
         printer.close()
-    raise typer.Exit(code)
+    return code
 
 
 @app.command()
@@ -266,9 +271,21 @@ def retry(context: typer.Context, task: str, as_json: Json = False) -> None:
 
 
 @app.command()
-def undo(context: typer.Context, task: str, as_json: Json = False) -> None:
+def undo(
+    context: typer.Context,
+    task: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask where something is lost.")] = False,
+    as_json: Json = False,
+) -> None:
     """Take a task back, where that is possible."""
-    ask(context, "undo", {"task": task}, as_json=as_json)
+    asked: list[str] = []
+    code = ask_code(context, "undo", {"task": task, "yes": yes}, printer=AskingPrinter(as_json, asked))
+    if asked:
+        from app.cli.inputs import confirm
+
+        confirm(f"{asked[0]}. Undo it?")
+        code = ask_code(context, "undo", {"task": task, "yes": True}, printer=Printer(as_json))
+    raise typer.Exit(code)
 
 
 @app.command()

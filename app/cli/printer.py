@@ -139,6 +139,20 @@ class Printer:
             self._progress.update(self._bars[key], description=text, total=total, completed=done or 0)
 
 
+class AskingPrinter(Printer):
+    """Keeps what a verb asks for the terminal's user in `asked`; without a terminal it is an error like others."""
+
+    def __init__(self, as_json: bool, asked: list[str]) -> None:
+        super().__init__(as_json)
+        self._asked = asked
+
+    def __call__(self, row: Row) -> None:
+        if row.get("asks") and sys.stdin.isatty():
+            self._asked.append(harmless(row["asks"]))
+        else:
+            super().__call__(row)
+
+
 def table(console: Console, columns: dict[str, list[str]], empty: str) -> None:
     from rich import box
     from rich.table import Table

@@ -71,7 +71,7 @@ NEEDS: dict[str, dict[str, Check]] = {
 """What a verb must be given."""
 MAY: dict[str, dict[str, Check]] = {
     **each("connect", read_only=flag, production=flag, local=flag),
-    **each("disconnect", yes=flag),
+    **each("disconnect undo", yes=flag),
     **each("ls", query=text, offline=flag),
     **each("show", offline=flag),
     **each("delete", disks=flag),

@@ -220,14 +220,29 @@ async def _known(services: Services, ident: str) -> Task:
 
 
 async def undo(services: Services, args: Row) -> AsyncIterator[Row]:
+    """Take a task back; what loses something is only done where `yes` says so."""
     before = await _known(services, args["task"])
+    offered = Offer.UNDO in services.tasks.offers(before)
+    if offered and before.undo_loses and not args.get("yes"):
+        yield {**failure(Usage(before.undo, cure="undo it all the same: --yes")), "asks": before.undo}
+        return
     task = services.tasks.undo(before.id)
     if task is None:
-        if first := before.result.get("undo_first"):
-            raise Usage(f"{before.title} cannot be undone: the VM was moved on since", cure=f"undo {first} first")
-        raise Usage(f"{before.title} cannot be undone", cure="its time is over, or there was nothing to take back")
+        raise _not_undone(services, before)
     async for row in all_of(services, [task]):
         yield row
+
+
+def _not_undone(services: Services, task: Task) -> Usage:
+    """Why a task cannot be taken back."""
+    by = services.tasks.get(str(task.result.get("undone_by", "")))
+    if by is not None and by.active:
+        return Usage(f"{task.title} is being undone", cure="see: causeway tasks")
+    if by is not None and by.state == TaskState.DONE:
+        return Usage(f"{task.title} is already undone", cure=f"it was task {by.id}")
+    if first := task.result.get("undo_first"):
+        return Usage(f"{task.title} cannot be undone: the VM was moved on since", cure=f"undo {first} first")
+    return Usage(f"{task.title} cannot be undone", cure="its time is over, or there was nothing to take back")
 
 
 async def cancel(services: Services, args: Row) -> AsyncIterator[Row]:

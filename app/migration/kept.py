@@ -130,7 +130,7 @@ class Kept:
         past = Past(plan, known, until, task.id, task.kind == "undo", gone)
         self._past[plan.id] = past
         await self._write()
-        task.undo, task.undo_until = undo_words(past), past.until
+        task.undo, task.undo_until, task.undo_loses = undo_words(past), past.until, undo_loses(past)
         move.tools.changed(task)
 
     async def forget(self, migration: str) -> None:
@@ -160,6 +160,11 @@ def title(plan: Plan) -> str:
 
 def new_task(kind: str, plan: Plan) -> Task:
     return Task(kind, title(plan), uid=plan.uid, ref=plan.vm, target=plan.to)
+
+
+def undo_loses(past: Past) -> bool:
+    """Whether taking back a finished move deletes what it made; a live one only moves back."""
+    return past.plan.copy or past.plan.mode != Mode.LIVE
 
 
 def undo_words(past: Past) -> str:

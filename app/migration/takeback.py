@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from app.migration.kept import Kept, Past, title, undo_words
+from app.migration.kept import Kept, Past, title, undo_loses, undo_words
 from app.migration.move import AT_REST, Tools, look
 from app.migration.plan import Mode, Plan
 from app.tasks import Tasks
@@ -66,8 +66,9 @@ class TakeBack:
                 continue
             later = self._kept.later(past)
             words, first = ("", later.task) if later is not None else (undo_words(past), "")
-            if (task.undo, task.result.get("undo_first", "")) != (words, first):
-                task.undo, task.result["undo_first"] = words, first
+            loses = undo_loses(past)
+            if (task.undo, task.undo_loses, task.result.get("undo_first", "")) != (words, loses, first):
+                task.undo, task.undo_loses, task.result["undo_first"] = words, loses, first
                 self._tasks.changed(task)
 
     async def judge(self, past: Past) -> None:

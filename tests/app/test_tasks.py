@@ -179,6 +179,19 @@ async def test_undo_takes_back_once_and_can_be_tried_again() -> None:
     assert undo.state == TaskState.DONE and undone == [undo, undo]
 
 
+async def test_the_undo_of_a_move_shows_the_way_back() -> None:
+    tasks = Tasks()
+    there = Ref("b", Kind.VM, "1")
+    moved = Task("move", "web-01 a -> b", ref=REF, target=there, state=TaskState.DONE, undo="moves it back")
+    stuck = Task("move", "web-01 a -> b", ref=REF, target=there, state=TaskState.INTERRUPTED, undo="tidies")
+    for task, title in ((moved, "Undo: web-01 b -> a"), (stuck, "Undo: web-01 a -> b")):
+        tasks.adopt(task, undo=nothing)
+        undo = tasks.undo(task.id)
+        assert undo is not None and undo.title == title
+        assert task.result["undone_by"] == undo.id
+        await tasks.wait(undo)
+
+
 async def test_undo_has_its_time() -> None:
     tasks = Tasks()
     task = tasks.start(new(undo="x", undo_until=now() - timedelta(seconds=1)), nothing, nothing)

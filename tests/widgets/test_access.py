@@ -127,6 +127,7 @@ async def test_the_focus_is_seen(window: Window, qapp: QApplication, mode: theme
     window.verbs.delete([WEB])
     dialog = window.findChild(Confirm)
     assert isinstance(dialog, Confirm)
+    assert dialog.focusWidget() is dialog.cancel and dialog.cancel.isDefault(), "Enter deletes nothing"
     unseen = []
     for root in (window, dialog):
         root.activateWindow()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from app.tasks import Stage, StageState, Task, TaskState
 from backends.model import Progress, now
 from tests.widgets.standin import Services, host_ref, move_task, show_tasks, until, vm_ref
+from widgets import format as fmt
+from widgets.prompts import Confirm
 from widgets.tasksdock import TaskRow, TasksDock, result_text, stage_text
 
 HOURS = timedelta(hours=1)
@@ -89,6 +92,49 @@ async def test_rows_come_go_and_act(qapp: QApplication) -> None:
     dock.clear_ended()
     assert task not in [row.task for row in dock.rows()]
     assert len(dock.rows()) == 2
+    dock.close_down()
+
+
+@pytest.mark.parametrize("loses", [True, False])
+async def test_an_undo_that_loses_something_asks_first(qapp: QApplication, loses: bool) -> None:
+    services = Services()
+    dock = TasksDock(services)  # type: ignore[arg-type]
+
+    async def back(task: Task) -> None:
+        task.note("back")
+
+    moved = move_task(vm_ref("kvm-a", "web-01"), host_ref("kvm-b"), "web-01", "cold")
+    moved.state, moved.undo, moved.undo_loses = TaskState.DONE, "Stops web-01 on kvm-b", loses
+    services.tasks.adopt(moved, undo=back)
+    await until(dock.rows)
+    dock.show()
+    dock.rows()[0]._actions["undo"].click()
+    asked = dock.findChild(Confirm)
+    if loses:
+        assert isinstance(asked, Confirm)
+        assert asked.windowTitle() == "Undo web-01 kvm-a → kvm-b?"
+        assert "Stops web-01 on kvm-b." in [line.text() for line in asked.findChildren(QLabel)]
+        assert asked.focusWidget() is asked.cancel, "Enter changes nothing"
+        assert moved.undo, "nothing was done"
+        asked.go.click()
+    assert (asked is not None) == loses
+    await until(lambda: any(task.title == "Undo: web-01 kvm-b -> kvm-a" for task in services.tasks.all()))
+    dock.close_down()
+
+
+async def test_ages_go_on_while_they_are_seen(qapp: QApplication) -> None:
+    services = Services()
+    dock = TasksDock(services)  # type: ignore[arg-type]
+    dock._ages.setInterval(1)
+    task = Task("power", "Start web-01", state=TaskState.DONE, ended=now())
+    services.tasks.adopt(task)
+    await until(dock.rows)
+    dock.show()
+    task.ended = now() - 3 * HOURS
+    await until(lambda: any(label.text() == f"done {fmt.age(task.ended)}" for label in dock.findChildren(QLabel)))
+    assert fmt.age(task.ended) != "now"
+    dock.hide()
+    assert not dock._ages.isActive()
     dock.close_down()
 
 

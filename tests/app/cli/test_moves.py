@@ -61,6 +61,20 @@ def test_move_and_undo(pair: Shell) -> None:
     assert pair.vms()["a/mail-01"]["uid"] == before["uid"]
 
 
+def test_an_undo_that_loses_something_is_asked_about(pair: Shell) -> None:
+    row = pair.json("move", "a/mail-01", "--to", "b", "--mode", "cold")
+    refused = pair.run("undo", row["task"])
+    assert refused.returncode == 2, "without a terminal it takes --yes"
+    assert "is lost" in refused.stderr and "--yes" in refused.stderr
+    assert pair.vms()["b/mail-01"]["state"] == "running", "nothing was touched"
+    assert pair.run("undo", row["task"], "--yes").returncode == 0
+    assert "b/mail-01" not in pair.vms()
+    again = pair.run("undo", row["task"], "--yes")
+    assert again.returncode == 2
+    assert "already undone" in again.stderr
+    assert any(task["title"] == "Undo: mail-01 b -> a" for task in pair.json("tasks"))
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_ctrl_c_takes_a_move_back(pair: Shell, request: pytest.FixtureRequest, beside: bool) -> None:
     if beside:
