@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import Qt
@@ -11,8 +12,9 @@ from PySide6.QtWidgets import QApplication, QMenu
 
 from app.tasks import Task
 from backends.errors import Denied
-from backends.model import Changed, Kind, PowerAction, PowerState, Ref
+from backends.model import Changed, Kind, PowerAction, PowerState, Ref, Sample
 from tests.widgets.standin import Services, beat, ended, host_ref, make_vm, show_tasks, until, vm_ref
+from widgets import format as fmt
 from widgets import theme
 from widgets.details.host import HostPage
 from widgets.details.site import SitePage
@@ -68,6 +70,24 @@ async def test_a_tab_follows_its_vm_to_another_host(window: Window) -> None:
     await until(lambda: page.ref == there.ref)
     assert window.tabs.page() is page
     assert window.tabs.count() == 2
+
+
+async def test_meters_are_those_of_where_it_is_now(window: Window) -> None:
+    services = window.services
+    window.open_ref(WEB)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    memory = page.charts["memory"]
+    beat(services, 1)  # type: ignore[arg-type]
+    await until(lambda: memory.value.text())
+    there = replace(make_vm("kvm-b", "web-01"), memory_bytes=512 << 20)
+    services.identity.moved(page.uid, WEB, there.ref)  # type: ignore[call-arg]
+    services.inventory.apply(Changed((there,), (WEB,)))
+    await until(lambda: page.ref == there.ref)
+    assert (len(page.ring), memory.value.text()) == (0, ""), "what was read over there is not current here"
+    page.metered({there.ref: Sample(at=1e9, memory_used_bytes=32 << 20)})
+    await until(lambda: memory.value.text())
+    assert memory.value.text() == fmt.used_of(32 << 20, 512 << 20)
 
 
 async def test_state_comes_back(window: Window, qapp: QApplication) -> None:

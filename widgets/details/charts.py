@@ -115,7 +115,7 @@ class Chart(Card):
     ) -> None:
         super().__init__(title, parent)
         self.setFixedHeight(HEIGHT)
-        self._series, self._words, self._top = tuple(series), words, top
+        self._series, self._words, self.top = tuple(series), words, top
         self._ring: Ring | None = None
         self._reason = ""
         self._plot: Any = None
@@ -133,7 +133,7 @@ class Chart(Card):
         """Draw `ring`; where it is None or empty, say `reason`."""
         self._ring, self._reason = ring, reason
         if top is not None:
-            self._top = top
+            self.top = top
         self._draw()
 
     def newest(self) -> float | None:
@@ -191,13 +191,13 @@ class Chart(Card):
         if self._plot is None or empty or ring is None:
             return
         times = ring.times()
-        top = self._top
+        top = self.top
         for curve, series in zip(self._curves, self._series, strict=True):
             values = ring.column(series.read)
             curve.setData(times, values)
-            if not self._top:
+            if not self.top:
                 top = max([top, *(value for value in values if not math.isnan(value))])
-        top = top * (1.0 if self._top else 1.15) or 1.0
+        top = top * (1.0 if self.top else 1.15) or 1.0
         span = max(120.0, min(SPAN_S, times[-1] - times[0]))
         self._plot.setXRange(times[-1] - span, times[-1], padding=0)
         self._plot.setYRange(0, top, padding=0.02)
@@ -231,15 +231,15 @@ class Chart(Card):
 
 
 def meter_charts(background: Background, memory_bytes: int) -> dict[str, Chart]:
-    """The three charts of a VM or host: CPU, memory, disk and network."""
-    charts = {
+    """The three charts of a VM or host: CPU, memory (of as much as its `top` says), disk and network."""
+    charts: dict[str, Chart] = {
         "cpu": Chart(
             "CPU", [Series("CPU", "accent", lambda sample: sample.cpu_percent)], fmt.percent, background, top=100.0
         ),
         "memory": Chart(
             "Memory",
             [Series("used", "accent", lambda sample: sample.memory_used_bytes)],
-            lambda value: fmt.used_of(value, memory_bytes) if memory_bytes else fmt.size(value),
+            lambda value: fmt.used_of(value, top) if (top := int(charts["memory"].top)) else fmt.size(value),
             background,
             top=float(memory_bytes),
         ),

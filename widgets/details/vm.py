@@ -39,11 +39,9 @@ class VmPage(Page):
 
     def __init__(self, window: Window, uid: str, ref: Ref) -> None:
         super().__init__(window, f"vm:{uid}", ref, "monitor", uid)
-        self.ring = Ring()
         vm = self.services.inventory.vm(ref)
-        self._memory = vm.memory_bytes if vm is not None else 0
         self._buttons()
-        self.charts = meter_charts(window.background, self._memory)
+        self.charts = meter_charts(window.background, vm.memory_bytes if vm is not None else 0)
         row = QHBoxLayout()
         row.setSpacing(14)
         for chart in self.charts.values():
@@ -63,11 +61,22 @@ class VmPage(Page):
         self.body.addWidget(news)
         self.body.addWidget(self.definition)
         self.body.addStretch(1)
-        if (sample := self.services.inventory.sample(ref)) is not None:
-            self.ring.add(sample)
+        self._begin_ring()
         # The next click may be on the console: what is not Qt in it is imported meanwhile.
         window.background.run(asyncio.to_thread(importlib.import_module, "app.consoles.rfb"), "consoles")
         self.refresh()
+
+    def _begin_ring(self) -> None:
+        """Meters of where it is now: those of another place are of another machine."""
+        self.ring = Ring()
+        if (sample := self.services.inventory.sample(self.ref)) is not None:
+            self.ring.add(sample)
+
+    def follow(self, ref: Ref) -> None:
+        if ref != self.ref:
+            self.ref = ref
+            self._begin_ring()
+            self.refresh()
 
     def concerns(self, delta: Delta) -> bool:
         return any(item.ref == self.ref for part in (delta.added, delta.changed, delta.removed) for item in part)
