@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from app.migration.plan import Mode
 from backends.errors import Unreachable
-from backends.model import Kind, Ref
+from backends.model import Changed, Kind, Ref
 from tests.widgets.standin import Services, ended, host_ref, until, vm_ref
 from widgets import theme
 from widgets.plan import PlanDialog
@@ -74,6 +75,27 @@ async def test_what_is_chosen_is_planned_anew(window: Window) -> None:
     assert wish["live"].tls
     await until(lambda: dialog.choice.asking is None)
     assert dialog.form.networks["lan"].chosen() == "dmz"
+
+
+async def test_a_long_network_name_cuts_nothing_off(window: Window) -> None:
+    inventory = window.services.inventory
+    vm = inventory.vm(WEB)
+    assert vm is not None
+    nics = (replace(vm.nics[0], network="subnet-26ebaf61dc6644a91"),)
+    inventory.apply(Changed((replace(vm, nics=nics),)))
+    dialog = PlanDialog(window, [WEB], host_ref("kvm-b"))
+    dialog.show()
+    await until(dialog.go.isEnabled)
+    await until(lambda: dialog._side.minimumWidth() > 0)
+    dialog.resize(dialog.minimumSizeHint())
+    QApplication.processEvents()
+    room = dialog._side.viewport().width()
+    shown = [part for part in dialog._side.widget().findChildren(QWidget) if part.isVisible()]
+    cut = [part for part in shown if part.mapTo(dialog._side.widget(), part.rect().topRight()).x() >= room]
+    box = dialog.form.networks["subnet-26ebaf61dc6644a91"]
+    words = dialog.form._form.labelForField(box)
+    assert words.width() >= 100 and words.geometry().right() < box.x(), "the name ends before its box"
+    assert cut == []
 
 
 async def test_enter_does_not_start_an_outdated_plan(window: Window) -> None:

@@ -292,6 +292,13 @@ class PlanDialog(QDialog):
         for card in (self.findings, self.steps, self.forecast):
             card.fill(planned)
         self.form.fill(planned, self._name(planned.plan.vm), self.choice.mapping, self.choice.live)
+        # New lines count once they are shown.
+        QTimer.singleShot(0, self, self._make_room)
+
+    def _make_room(self) -> None:
+        """The right side scrolls up and down only: what is wider than its room would be cut off."""
+        bar = self._side.verticalScrollBar().sizeHint().width()
+        self._side.setMinimumWidth(self._side.widget().minimumSizeHint().width() + bar)
 
     def _name(self, ref: Ref) -> str:
         item = self._services.inventory.get(ref)

@@ -6,18 +6,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFormLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from app.migration.plan import Mapping, Mode
 from backends.model import LiveOptions
 from widgets import format as fmt
-from widgets.parts import Card, Check, Combo, button, label
+from widgets.parts import Card, Check, Combo, Elided, button, label
 
 if TYPE_CHECKING:
     from app.migration import Planned
 
 MODE_WORDS = {Mode.LIVE: "live: runs on", Mode.WARM: "warm: a short stop", Mode.COLD: "cold: stopped meanwhile"}
 MIB = 2**20
+LABEL_PX = 120
+"""The most room for a network's name, in pixels: a cloud's are long, and what is chosen must stay in view."""
 LIVE = (
     ("tls", "Encrypt what crosses the network (TLS)", "needs certificates on both hosts"),
     ("peer_to_peer", "Let the hosts talk to each other", "peer-to-peer"),
@@ -164,6 +166,10 @@ class Choices(Card):
             if name not in self.networks:
                 combo = self.networks[name] = Combo(f"Network for {name}")
                 combo.activated.connect(lambda _: self._chosen())
-                self._form.addRow(label(f"Network {name}", "muted"), combo)
+                words = Elided(f"Network {name}", "muted")
+                words.setToolTip(fmt.tip(f"Network {name}"))
+                words.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+                words.setMaximumWidth(LABEL_PX)
+                self._form.addRow(words, combo)
             same = name if any(name == data for _, data in known) else ""
             self.networks[name].fill([("as it fits", ""), *known], chosen.get(name) or same)
