@@ -80,7 +80,7 @@ def sheet(t: Tokens) -> str:
 #consoleLine {{ border-top: 1px solid {t.line}; }}
 #stage {{ background: {t.background}; border: 1px solid {t.background}; }}
 #stage[lit="true"] {{ border-color: {t.accent}; }}
-#stage[full="true"] {{ border: none; }}
+#stage[full="true"] {{ border: none; background: black; }}
 #wall {{ background: {t.background}; }}
 #stage QScrollArea, #stage QScrollArea > QWidget {{ background: {t.background}; }}
 #topStrip {{ background: {t.pane}; border: 1px solid {t.line}; border-top: none; border-bottom-left-radius: 9px;

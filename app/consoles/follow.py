@@ -133,6 +133,11 @@ class Session:
             if self._on_close is not None:
                 self._on_close(self)
 
+    @property
+    def live_s(self) -> float:
+        """For how long it is live, in seconds; for kept output, how long ago it was asked for. 0 while it is not."""
+        return 0.0 if self._live_at is None else time.perf_counter() - self._live_at
+
     async def live(self, seconds: float = OPEN_S) -> None:
         """Until it is LIVE. Raises what stands in the way (AuthNeeded, Unsupported, NotFound...), Unreachable at the
         deadline."""

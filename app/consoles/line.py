@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from app.consoles.follow import Session, only_without_hindrance
-from app.consoles.news import SessionState
+from app.consoles.news import SessionEvent, SessionState, What
 from backends.consoles import Console, ConsoleKind, Door
 from backends.errors import Unreachable, Unsupported
 from backends.model import Vm
@@ -148,11 +148,11 @@ class LineSession(Session):
     async def _show_kept(self, door: Door) -> None:
         """Show kept output, and again whenever it is asked for, until the VM is another."""
         facts = self._facts()
+        self._came(time.perf_counter())
         while True:
             self.kept = door.text
             text = door.text.replace("\r\n", "\n").replace("\n", "\r\n").encode()
             pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
-            self._came(time.perf_counter())
             for piece in (RESET, *pieces):
                 await self._console_loop.do(self._fed, piece)
             await self._changed_from(facts)
@@ -160,6 +160,8 @@ class LineSession(Session):
                 return
             self._asked = False
             door = await self._door(self.ref)
+            self._came(time.perf_counter())
+            self._tell(SessionEvent(What.STATUS))
 
 
 class _Wire:

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QPoint, QSize, Qt
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
 from widgets import format as fmt
+from widgets.icons import pixmap
 from widgets.parts import Elided, Pill, set_symbol, tool
 
 HEIGHT = 38
 FREE = 190
 """Pixels that name and state keep; buttons for which there is no room go into the menu."""
 BUTTON = 30
+ARROW = 14
+
+
+class Which(QToolButton):
+    """Opens a menu, and looks so."""
+
+    def sizeHint(self) -> QSize:
+        return super().sizeHint() + QSize(ARROW + 4, 0)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        arrow = pixmap("chevron-down", "muted", ARROW, self.devicePixelRatioF())
+        QPainter(self).drawPixmap(self.width() - ARROW - 6, (self.height() - ARROW) // 2, arrow)
 
 
 class Bar(QWidget):
@@ -31,7 +45,7 @@ class Bar(QWidget):
         self._line.setSpacing(4)
         self.name = Elided("", "strong", self)
         self._line.addWidget(self.name, 1)
-        self.which = QToolButton(self)
+        self.which = Which(self)
         self.which.setObjectName("which")
         self.which.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.which.setAccessibleName("Which console")

@@ -13,6 +13,7 @@ from widgets import format as fmt
 from widgets.consoles.keys import CHORDS, TERMINALS
 from widgets.consoles.kinds import OUTSIDE, SYMBOLS
 from widgets.consoles.scaling import Scale
+from widgets.consoles.words import is_kept
 from widgets.icons import icon
 
 if TYPE_CHECKING:
@@ -64,13 +65,16 @@ def more_menu(panel: Panel) -> QMenu:
         _checked(menu, "View only", panel.settings.view_only, panel.toggle_view_only)
         _checked(menu, "Real size, 1:1", panel.settings.scale == Scale.REAL, panel.toggle_scale)
         menu.addSeparator()
+    if is_kept(panel):
+        menu.addAction(icon("refresh-cw", "muted"), "Ask for the output again", panel.ask_again)
     for symbol, text, what in (
         ("maximize", "Full screen", "full"),
         ("app-window", "Move to a window, or back to its tab", "window"),
         ("columns-2", "Another console beside it…", "beside"),
     ):
         menu.addAction(icon(symbol, "muted"), text, lambda what=what: panel.wanted.emit(what))
-    _checked(menu, "Settings", panel.side.isVisible(), panel.toggle_side)
+    if screen:
+        _checked(menu, "Settings", panel.side.isVisible(), panel.toggle_side)
     return menu
 
 

@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.consoles import Console, ConsoleKind, LineSession, ScreenSession, SessionEvent, SessionState, What
 from backends.errors import BackendError
 from backends.model import Ref
-from widgets import format as fmt
 from widgets.consoles.bar import Bar, toggle
 from widgets.consoles.keys import CHORDS, Chord
 from widgets.consoles.kinds import OUTSIDE, SYMBOLS, best
@@ -27,22 +26,12 @@ from widgets.consoles.settings import Settings, Side, settings_from
 from widgets.consoles.stage import Stage
 from widgets.consoles.told import show_notice
 from widgets.consoles.tools import Screenshots, Typing
+from widgets.consoles.words import facts_of, is_kept, state_of
 from widgets.parts import Elided, label, set_symbol
 
 if TYPE_CHECKING:
     from widgets.consoles.terminal import TerminalView
     from widgets.window import Window
-
-ROLES = {
-    SessionState.LIVE: ("live", "ok"),
-    SessionState.CONNECTING: ("connecting", "accent"),
-    SessionState.RETRYING: ("reconnecting", "warn"),
-    SessionState.GONE: ("off", "muted"),
-    SessionState.AUTH_NEEDED: ("password needed", "warn"),
-    SessionState.FAILED: ("failed", "bad"),
-    SessionState.CLOSED: ("closed", "muted"),
-}
-LIGHTS = ((4, "Caps"), (2, "Num"), (1, "Scroll"))
 
 
 def setting_of(uid: str) -> str:
@@ -79,6 +68,8 @@ class Panel(QWidget):
         self.side.grabs.connect(self._set_grabs)
         self.typing = Typing(self)
         self.shots = Screenshots(self)
+        self._again = QTimer(self, singleShot=True)
+        self._again.timeout.connect(self._show_facts)
         self._build()
         full = QShortcut(QKeySequence("F11"), self)
         full.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -185,6 +176,7 @@ class Panel(QWidget):
     # Opening
 
     def showEvent(self, event: QShowEvent) -> None:
+        self._show_facts()
         if not self._begun:
             self._begun = True
             self.window_.background.run(self._begin(), f"console of {self.name}")
@@ -203,7 +195,7 @@ class Panel(QWidget):
         except (BackendError, TimeoutError):
             return
         if self.session is not None and self.session.state == SessionState.FAILED:
-            show_notice(self)
+            self._show_status()
 
     async def _open(self) -> None:
         ref, console = self.ref, self.console
@@ -261,46 +253,31 @@ class Panel(QWidget):
 
     def _show_status(self) -> None:
         session = self.session
-        if session is None:
-            outside = self.console is not None and self.console.kind in OUTSIDE
-            word = "external viewer" if outside else "" if self.by_ssh else "connecting"
-            self.bar.say(word, "muted" if outside else "accent", self.name)
-        else:
-            self.bar.say(*ROLES[session.state], self.name)
+        self.bar.say(*state_of(self), self.name)
         self._show_which()
         show_notice(self)
         self._show_facts()
         screen = isinstance(session, ScreenSession)
         for made in (self._keys, self._type, self._shot, self._fit, self._settings):
             self.bar.offer(made, screen)
+        self.bar.offer(self._ask, is_kept(self))
+        if self.side.isVisible() and session is not None and not screen:
+            self.toggle_side()
         self.changed.emit()
 
     def _show_which(self) -> None:
-        console, other = self.console, ("terminal", "SSH") if self.by_ssh else ("monitor", "Screen")
+        console = self.session.console if self.session is not None and is_kept(self) else self.console
+        other = ("terminal", "SSH") if self.by_ssh else ("monitor", "Screen")
         symbol, text = (SYMBOLS[console.kind], console.label) if console is not None else other
         set_symbol(self.bar.which, symbol, "muted")
         self.bar.which.setText(f" {text}")
 
     def _show_facts(self) -> None:
         """The line below, and the facts in the side panel."""
-        view, session = self.screen_view, self.session
-        words: list[str] = []
-        if view is not None and not view.guest_size().isEmpty():
-            size = view.guest_size()
-            words += [f"{size.width()} × {size.height()}", f"{view.place.factor * 100:.0f} %"]
-            words += [name for bit, name in LIGHTS if view.lights & bit]
-        elif self.terminal_view is not None:
-            columns, rows = self.terminal_view.terminal.size
-            words.append(f"{columns} × {rows}")
-        security = self.screen_session.security if self.screen_session is not None else ""
-        if security:
-            words.append(security)
-        if session is not None and session.gap_ms is not None:
-            words.append(f"came back after {fmt.duration(session.gap_ms / 1000)}")
-        if session is not None and session.read_only:
-            words.append("read-only connection")
-        elif self.settings.view_only:
-            words.append("view only")
+        view = self.screen_view
+        words, again_ms = facts_of(self)
+        if again_ms and self.isVisible():
+            self._again.start(again_ms)
         self._facts.setText("  ·  ".join(words))
         self._hint.setVisible(view is not None and view.hasFocus() and view.takes_input)
         if view is not None:
@@ -350,6 +327,11 @@ class Panel(QWidget):
         self.side.setVisible(not self.side.isVisible())
         toggle(self._settings, "sliders-horizontal", "Settings of this console", on=self.side.isVisible())
 
+    def ask_again(self) -> None:
+        """Ask the platform for what it kept of the output since."""
+        if isinstance(self.session, LineSession):
+            self.session.refresh()
+
     def toggle_scale(self) -> None:
         self.choose(replace(self.settings, scale=Scale.FIT if self.settings.scale == Scale.REAL else Scale.REAL))
 
@@ -368,6 +350,7 @@ class Panel(QWidget):
 
     def _build(self) -> None:
         bar = self.bar
+        self._ask = bar.add("refresh-cw", "Ask for the output again", self.ask_again)
         self._keys = bar.add("keyboard", "Send keys", lambda: bar.popup(keys_menu(self), self._keys))
         self._full = bar.add("maximize", "Full screen (F11)", lambda: self.wanted.emit("full"))
         self._settings = bar.add("sliders-horizontal", "Settings of this console", self.toggle_side)

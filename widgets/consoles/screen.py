@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
+    QColor,
     QCursor,
     QEnterEvent,
     QFocusEvent,
@@ -69,6 +70,7 @@ class ScreenView(QWidget):
         self.scale = Scale.FIT
         self.view_only = False
         self.grabs = False
+        self._dark = False
         """Whether the keys that the desktop takes for itself go to the guest too, while the view has the keyboard."""
         self.lights = 0
         self.clipboard = SharedClipboard(self)
@@ -249,9 +251,14 @@ class ScreenView(QWidget):
 
     # Painting
 
+    def set_dark(self, on: bool) -> None:
+        """Whether it is black around the picture, whatever the theme is."""
+        self._dark = on
+        self.update()
+
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        ground = theme.colour("background")
+        ground = QColor(Qt.GlobalColor.black) if self._dark else theme.colour("background")
         ratio = self.devicePixelRatioF()
         shown = to_logical(self._place.rect, ratio) if self._picture is not None else QRect()
         for rect in event.region() - QRegion(shown.adjusted(1, 1, -1, -1)):

@@ -22,13 +22,17 @@ class Stage(QFrame):
         self._line = QVBoxLayout(self)
         self._line.setContentsMargins(0, 0, 0, 0)
         self._outer: QWidget | None = None
+        self._full = False
         self.view: QWidget | None = None
         self.notice = Notice(self)
         self.notice.installEventFilter(self)
 
     def show_full(self, on: bool) -> None:
-        """Without its edge: there is nothing else on the screen."""
+        """Without its edge, and black around the picture: there is nothing else on the screen."""
         self._mark("full", on)
+        self._full = on
+        if isinstance(self.view, ScreenView):
+            self.view.set_dark(on)
 
     def show_view(self, view: QWidget | None) -> None:
         """Put this in the place of what was there; that is deleted."""
@@ -38,6 +42,7 @@ class Stage(QFrame):
             self._outer.deleteLater()
         self.view = self._outer = view
         if isinstance(view, ScreenView):
+            view.set_dark(self._full)
             area = QScrollArea(self)
             area.setWidgetResizable(True)
             area.setFrameShape(QFrame.Shape.NoFrame)

@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
-from app.consoles import Console, LineSession, SessionState
+from app.consoles import Console, ConsoleKind, LineSession, SessionState
 from backends.model import PowerAction, PowerState
 from widgets import format as fmt
 from widgets.commands import POWER_WORDS, power_reason
 from widgets.consoles.kinds import OUTSIDE, SYMBOLS
+from widgets.consoles.words import other_console
 
 if TYPE_CHECKING:
     from widgets.consoles.panel import Panel
 
 START_FROM = {PowerState.SUSPENDED: PowerAction.RESTORE}
+HAS = {
+    ConsoleKind.VNC: "It has a screen.",
+    ConsoleKind.SERIAL: "It has a serial line.",
+    ConsoleKind.OUTPUT: "Its platform keeps what its console says.",
+    ConsoleKind.SPICE: "It has a screen for a SPICE viewer.",
+    ConsoleKind.RDP: "It has a screen for an RDP viewer.",
+}
+SHOW = {
+    ConsoleKind.VNC: "Show its screen",
+    ConsoleKind.SERIAL: "Open its serial line",
+    ConsoleKind.OUTPUT: "Show its console output",
+    ConsoleKind.SPICE: "Open SPICE viewer",
+    ConsoleKind.RDP: "Open RDP viewer",
+}
 
 
 SOON_MS = 250
@@ -90,13 +105,18 @@ def _show_off(panel: Panel, text: str, cure: str) -> None:
 
 def _show_failed(panel: Panel, text: str, cure: str) -> None:
     assert panel.session is not None
+    other = other_console(panel)
+    if other is not None:
+        words = SHOW[other.kind]
+        show = (words, SYMBOLS[other.kind], lambda: panel.choose_console(other))
+        panel.stage.notice.say(text, HAS[other.kind], (SYMBOLS[other.kind], "muted"), (show,))
+        return
     actions: list[tuple[str, str, Callable[[], object]]] = [("Try again", "refresh-cw", panel.session.retry)]
     if isinstance(panel.session, LineSession) and not panel.by_ssh:
         actions.append(("Take it over", "zap", panel.session.take_over))
     others = [one for one in panel.offers if one != panel.console and not one.hindrance]
     if others:
-        words = f"Open {others[0].label}"
-        actions.append((words, SYMBOLS[others[0].kind], lambda: panel.choose_console(others[0])))
+        actions.append((SHOW[others[0].kind], SYMBOLS[others[0].kind], lambda: panel.choose_console(others[0])))
     panel.stage.notice.say(text, fmt.sentences(cure), ("circle-x", "bad"), tuple(actions))
 
 

@@ -17,7 +17,7 @@ from widgets.consoles.layouts import LAYOUTS
 from widgets.consoles.layouts import Chord as Keys
 from widgets.consoles.typist import MOST, plan, type_out
 from widgets.icons import icon
-from widgets.parts import Elided, button
+from widgets.parts import Elided, button, set_words
 
 if TYPE_CHECKING:
     from widgets.consoles.panel import Panel
@@ -56,7 +56,7 @@ class Typing(QWidget):
         self.hide()
 
     def begin(self) -> None:
-        """Type what the clipboard holds; where some of it cannot be typed, say which first."""
+        """Type what the clipboard holds; where it is several lines, or some of it cannot be typed, say so first."""
         self.stop()
         text = QGuiApplication.clipboard().text()
         view, tell = self._panel.screen_view, self._panel.window_.toasts.tell
@@ -71,12 +71,12 @@ class Typing(QWidget):
             session, layout = self._panel.screen_session, LAYOUTS[self._panel.settings.layout]
             by_place = session is not None and session.takes_scancodes
             self._planned, cannot = plan(text, layout if by_place else None)
-            if cannot:
+            lines = len(text.splitlines())
+            if cannot or lines > 1:
+                several = f"{fmt.counted(lines, 'line')}, with Enter after each" if lines > 1 else ""
                 named = " ".join(cannot[:NAMED]) + (" …" if len(cannot) > NAMED else "")
-                self.words.setText(f"No key on the guest's keyboard ({layout.name}) makes: {named}")
-                self._meter.hide()
-                self.go.setVisible(bool(self._planned))
-                self.show()
+                unknown = f"no key on the guest's keyboard ({layout.name}) makes: {named}" if cannot else ""
+                self._ask(fmt.sentences(several, unknown), "Type the rest" if cannot else "Type them")
             else:
                 self._start()
 
@@ -86,6 +86,13 @@ class Typing(QWidget):
             self._work.cancel()
             self._work = None
         self.hide()
+
+    def _ask(self, words: str, go: str) -> None:
+        self.words.setText(words[:1].upper() + words[1:])
+        set_words(self.go, go)
+        self._meter.hide()
+        self.go.setVisible(bool(self._planned))
+        self.show()
 
     def _start(self) -> None:
         self.go.hide()

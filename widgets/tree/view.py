@@ -65,6 +65,7 @@ class View(QTableView):
         self._kept: tuple[set[int], int | None, int] | None = None
         self._word = ""
         self._chosen: list[Ref] = []
+        self._pressed, self._untold = False, False
         self._tall: set[int] = set()
         self._hover_timer = QTimer(self, singleShot=True, interval=HOVER_OPEN_MS)
         self._hover_timer.timeout.connect(self._open_hovered)
@@ -239,7 +240,17 @@ class View(QTableView):
             if row == self.hovered and self._on_console(row, event.position().toPoint().x()):
                 self.console_wanted.emit(key)
                 return
+            # It may become a drag, which must not bring up another page: a click is told when it ends.
+            self._pressed = True
         super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        super().mouseReleaseEvent(event)
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._pressed = False
+            if self._untold:
+                self._untold, self._chosen = False, []
+            self._tell_chosen()
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         row = self.rowAt(event.position().toPoint().y())
@@ -286,6 +297,7 @@ class View(QTableView):
             drag = self.hold(refs)
             drag.exec(Qt.DropAction.MoveAction | Qt.DropAction.CopyAction, Qt.DropAction.MoveAction)
             self.let_go()
+            self._pressed, self._untold, self._chosen = False, True, self.selected()
 
     def hold(self, refs: list[Ref]) -> QDrag:
         """Take VMs in the hand. `let_go` ends it."""
@@ -431,7 +443,7 @@ class View(QTableView):
 
     def _tell_chosen(self) -> None:
         chosen = self.selected()
-        if chosen != self._chosen and self._kept is None:
+        if chosen != self._chosen and self._kept is None and not self._pressed:
             self._chosen = chosen
             self.chosen.emit(chosen)
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QColor, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPushButton
 
-from app.consoles import ConsoleKind, LineSession, SessionState
+from app.consoles import Console, ConsoleKind, LineSession, SessionState
 from backends.demo.consoles import ASKED
 from backends.model import Kind, LiveOptions, PowerAction, PowerState, Ref
-from tests.app.consoles.conftest import vms
+from tests.app.consoles.conftest import driver, vms
 from tests.widgets.consoles.conftest import opened, running, typed
 from tests.widgets.standin import until
+from widgets.consoles import words
 from widgets.consoles.page import ConsoleTab
 from widgets.consoles.panel import setting_of
 from widgets.consoles.scaling import Scale
@@ -175,6 +176,69 @@ async def test_what_the_guests_keyboard_cannot_make_is_named_first(window: Windo
     await until(lambda: typed(window, ref)[-1] == "ab", 10)
 
 
+async def test_several_lines_are_asked_about_once(window: Window) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    view.clipboard.set_on(False)
+    QGuiApplication.clipboard().setText("one\ntwo")
+    panel.typing.begin()
+    assert "2 lines" in panel.typing.words.text()
+    assert panel.typing.go.accessibleName() == "Type them"
+    assert typed(window, ref) == [""]
+    panel.typing.go.click()
+    await until(lambda: typed(window, ref)[-2:] == ["one", "two"], 10)
+
+
+async def test_where_there_is_no_such_console_the_other_one_is_offered(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = running(window.services, "cache-")
+    board = driver(window.services, ref.connection)._switchboard
+    all_offers = board.offers
+    monkeypatch.setattr(board, "offers", lambda vm: [one for one in all_offers(vm) if one.kind != ConsoleKind.VNC])
+    panel = window.consoles.open(ref)
+    await until(lambda: panel.bar.state.text() == "kept output", 20)
+    panel.choose_console(Console(ref, ConsoleKind.VNC, "Screen", "0"))
+    notice = panel.stage.notice
+    await until(lambda: notice.buttons[0].accessibleName() == "Show its console output", 20)
+    assert "no screen" in notice.accessibleName()
+    assert panel.bar.state.text() == "no screen"
+    assert not notice.buttons[1].isVisible(), "to try again is of no use"
+    notice.buttons[0].click()
+    await until(lambda: panel.bar.state.text() == "kept output", 20)
+
+
+async def test_kept_output_says_so_with_its_age_and_is_asked_for_again(window: Window) -> None:
+    panel, _view = await opened(window, running(window.services, "cache-"))
+    assert not panel._ask.isVisible()
+    panel.choose_console(next(one for one in panel.offers if one.kind == ConsoleKind.OUTPUT))
+    await until(lambda: panel.bar.state.text() == "kept output", 20)
+    await until(lambda: "asked 1 s ago" in _line(panel), 10)
+    panel._ask.click()
+    await until(lambda: "asked just now" in _line(panel), 10)
+
+
+async def test_settings_of_a_screen_are_not_shown_beside_a_terminal(window: Window) -> None:
+    panel, _view = await opened(window, running(window.services))
+    panel.toggle_side()
+    assert panel.side.isVisible()
+    panel.choose_console(next(one for one in panel.offers if one.kind == ConsoleKind.SERIAL))
+    await until(lambda: panel.session is not None and panel.session.state == SessionState.LIVE, 20)
+    assert panel.side.isHidden()
+    assert "characters" in _line(panel)
+
+
+async def test_a_break_is_told_for_a_while(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel, _view = await opened(window, running(window.services))
+    assert panel.session is not None
+    panel.session.gap_ms = 239.0
+    panel.refresh()
+    assert "came back after 239 ms" in _line(panel)
+    monkeypatch.setattr(words, "GAP_TOLD_S", 0)
+    panel.refresh()
+    assert "came back" not in _line(panel)
+
+
 async def test_a_screenshot_is_the_guests_own_pixels(window: Window, tmp_path: Path) -> None:
     panel, view = await opened(window, running(window.services))
     panel.shots.copy()
@@ -225,6 +289,7 @@ async def test_full_screen_says_how_to_leave_and_comes_back_to_its_tab(window: W
     assert own.strip.isVisible()
     assert panel.bar.isHidden()
     assert view.grabs
+    assert view.grab().toImage().pixelColor(1, view.height() // 2) == QColor("black")
     assert window.tabs.currentWidget() is tab
     QTest.keyClick(view, Qt.Key.Key_F11)
     assert window.consoles.windows == []
@@ -384,6 +449,24 @@ async def test_a_console_opened_right_after_a_selection_stays_in_front(window: W
     tab = window.tabs.currentWidget()
     assert isinstance(tab, ConsoleTab)
     assert panel in tab.panels
+
+
+async def test_a_vm_that_is_pressed_to_be_dragged_leaves_the_console_in_front(window: Window) -> None:
+    refs = [vm.ref for vm in vms(window.services) if vm.state == PowerState.RUNNING]
+    await opened(window, refs[0])
+    window.hold_preview()
+    view = window.tree.view
+    await until(lambda: window.tree.select(refs[1]), 10)
+    row, index = view.rows.row(refs[1]), view.currentIndex()
+    assert row is not None
+    view.clearSelection()
+    window.hold_preview()
+    at = view.visualRect(index).center()
+    QTest.mousePress(view.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert window.tree.selected() == [refs[1]]
+    assert not window._preview_timer.isActive()
+    QTest.mouseRelease(view.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert window._preview_timer.isActive(), "a click shows its details"
 
 
 async def test_the_end_of_the_program_ends_a_full_screen_too(window: Window) -> None:
