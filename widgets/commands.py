@@ -45,6 +45,7 @@ ALWAYS_OFFERED = (PowerAction.START, PowerAction.SHUTDOWN)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One thing that can be done. `why_not` gives the reason why not now, or nothing; `menu` where it shows.
+    `subject` names what it would act on now, for where that is not in view.
 
     `local` shortcuts work only where the tree or the details have the keyboard, so that text fields keep theirs.
     """
@@ -53,6 +54,7 @@ class Command:
     text: str
     run: Callable[[], None]
     why_not: Callable[[], str] = lambda: YES
+    subject: Callable[[], str] = lambda: ""
     shortcut: str = ""
     icon: str = ""
     menu: str = ""
@@ -127,8 +129,16 @@ def _vm(window: Window) -> list[Command]:
 
         return reason
 
+    def subject() -> str:
+        return verbs.subject(selected()) if selected() else ""
+
     def power(action: PowerAction) -> Command:
         text, name = POWER_WORDS[action]
+
+        def ready() -> str:
+            refs = ready_for(services, selected(), action)
+            return verbs.subject(refs) if refs else ""
+
         return Command(
             id=f"power.{action}",
             text=text,
@@ -137,6 +147,7 @@ def _vm(window: Window) -> list[Command]:
             part=1,
             run=lambda: verbs.power(selected(), action),
             why_not=lambda: power_reason(services, selected(), action),
+            subject=ready,
             shortcut={PowerAction.START: "Ctrl+Return", PowerAction.SHUTDOWN: "Ctrl+Shift+Return"}.get(action, ""),
         )
 
@@ -168,11 +179,11 @@ def _vm(window: Window) -> list[Command]:
         *(power(action) for action in PowerAction),
         Command(
             id="vm.move", text="Move…", icon="arrow-right-left", menu="vm", part=2, shortcut="Ctrl+M",
-            why_not=need(), run=lambda: verbs.move(selected()),
+            why_not=need(), subject=subject, run=lambda: verbs.move(selected()),
         ),
         Command(
             id="vm.rename", text="Rename…", icon="pencil", menu="vm", part=3, shortcut="F2", local=True,
-            why_not=need(Capability.RENAME, one=True), run=lambda: verbs.rename(selected()[0]),
+            why_not=need(Capability.RENAME, one=True), subject=subject, run=lambda: verbs.rename(selected()[0]),
         ),
         Command(
             id="vm.group", text="Set group…", icon="folder", menu="vm", part=3, shortcut="Ctrl+G",
@@ -200,7 +211,7 @@ def _vm(window: Window) -> list[Command]:
         ),
         Command(
             id="vm.delete", text="Delete…", icon="trash-2", menu="vm", part=5, shortcut="Del", local=True,
-            why_not=need(Capability.DELETE), run=lambda: verbs.delete(selected()),
+            why_not=need(Capability.DELETE), subject=subject, run=lambda: verbs.delete(selected()),
         ),
     ]  # fmt: skip
 

@@ -166,6 +166,7 @@ class Palette(QFrame):
         self.nothing = label("", "muted", self)
         self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
         box.addWidget(self.nothing)
+        self._refs = window.selection()
         self._commands = [
             self._of_command(command) for command in window.commands.values() if command.id != "app.palette"
         ]
@@ -221,9 +222,21 @@ class Palette(QFrame):
     def _opening(self, ref: Ref) -> Callable[[], None]:
         return lambda: self._window.open_ref(ref)
 
-    @staticmethod
-    def _of_command(command: Command) -> Entry:
-        return Entry(command.text, command.icon, command.run, command.shortcut, command.why_not())
+    def _of_command(self, command: Command) -> Entry:
+        """A command by its name and what it acts on: Shut down web-01."""
+        text, subject = command.text, command.subject()
+        if subject:
+            stem = text.removesuffix("…")
+            text = f"{stem} {subject}{text[len(stem) :]}"
+        return Entry(text, command.icon, lambda: self._act(command.run), command.shortcut, command.why_not())
+
+    def _act(self, run: Callable[[], None]) -> None:
+        """Run a command for what its entry names: the keyboard's place may be another one by now."""
+        self._window.menu.refs = self._refs
+        try:
+            run()
+        finally:
+            self._window.menu.refs = None
 
     def _run(self, index: QModelIndex) -> None:
         if not index.isValid():

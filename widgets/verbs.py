@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from backends.driver import Capability
 from backends.model import Kind, PowerAction, Ref, Vm
 from widgets import format as fmt
-from widgets.commands import POWER_WORDS, able, ready_for
+from widgets.commands import POWER_WORDS, able, power_reason, ready_for
 from widgets.prompts import AskText, Confirm
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Verbs:
         ask = action in HARD or (action in STOPS and (len(ready) > 1 or production))
         if not ask:
             self._services.actions.power(ready, action)
+            if action == PowerAction.SHUTDOWN:
+                self._tell_shutdown(ready)
             return
         text = "What the guests have not written yet is lost." if action in HARD else "The guests are asked to stop."
         word = POWER_WORDS[action][0]
@@ -63,6 +65,17 @@ class Verbs:
             self._window,
             typed=production,
         ).show()
+
+    def _tell_shutdown(self, refs: Sequence[Ref]) -> None:
+        """Names what a shortcut has shut down, and offers the way back."""
+
+        def start() -> None:
+            if reason := power_reason(self._services, refs, PowerAction.START):
+                self._window.toasts.tell("info", f"{self.subject(refs)} cannot be started yet: {reason}")
+            self.power(refs, PowerAction.START)
+
+        text = f"{', '.join(self.names(refs))} was asked to shut down"
+        self._window.toasts.tell("info", text, action=("Start it again", start))
 
     def delete(self, refs: Sequence[Ref]) -> None:
         able_refs = able(self._services, refs, Capability.DELETE)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QApplication
 
-from tests.widgets.standin import Services, ended
+from tests.widgets.standin import Services, ended, vm_ref
 from widgets.palette import Entry, Palette, best, score
+from widgets.prompts import Confirm
 from widgets.window import Window
 
 
@@ -28,6 +29,26 @@ def test_word_starts_come_first() -> None:
 
 def test_no_letters_keep_the_order() -> None:
     assert [item.text for item in best("", map(entry, ["b", "a"]))] == ["b", "a"]
+
+
+async def test_commands_name_what_they_act_on(qapp: QApplication) -> None:
+    window = Window(Services())  # type: ignore[arg-type]
+    window.show()
+    window.open_ref(vm_ref("kvm-a", "web-01"))
+    palette = Palette(window)
+    texts = {entry.text for entry in palette._commands}
+    assert {"Shut down web-01", "Force off web-01", "Delete web-01…", "Start"} <= texts, "a running one is not started"
+    shut = next(entry for entry in palette._commands if entry.text == "Shut down web-01")
+    window.open_ref(vm_ref("kvm-a", "db-01"))
+    shut.run()
+    assert window.menu.refs is None
+    palette.close()
+    window.open_ref(vm_ref("kvm-a", "web-01"))
+    assert any("web-01 on kvm-a was asked to shut down" in text for text in window.toasts.texts)
+    window.commands["power.off"].run()
+    asked = window.findChild(Confirm)
+    assert isinstance(asked, Confirm) and asked.windowTitle() == "Force off web-01?"
+    await ended(window)
 
 
 async def test_what_finds_nothing_says_so(qapp: QApplication) -> None:
