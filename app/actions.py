@@ -13,7 +13,7 @@ from app.connections import Connection, Connections
 from app.events import Events
 from app.inventory import Inventory
 from app.logs import redact
-from app.tasks import Task, Tasks
+from app.tasks import Offer, Task, Tasks, TaskState
 from backends.driver import POWER_CAPABILITIES, Autostarts, Capability, Deletes, Driver, Edits, Powers, Renames, Tags
 from backends.errors import BackendError, Conflict, Denied, Invalid, NotFound, Unsupported
 from backends.model import Changed, Finding, Level, Object, PowerAction, PowerState, Ref, Vm
@@ -37,6 +37,9 @@ WORDS = {
 }
 SETTLE_S = (0.0, 1.0, 2.0, 4.0, 8.0)
 """When a platform without events is asked again after an action, in seconds from the question before."""
+STARTING = frozenset({PowerAction.START, PowerAction.RESTORE})
+HOLDING = frozenset({"move", "copy", "delete", "undo"})
+"""The kinds of tasks that let nobody else change their VM."""
 TRANSITIONAL = frozenset({PowerState.STARTING, PowerState.STOPPING, PowerState.MIGRATING})
 
 
@@ -73,8 +76,11 @@ class Actions:
         """One task per VM: start, shutdown, off, reboot, reset, pause, resume, save, restore."""
 
         async def work(driver: Driver, item: Object) -> None:
-            if action in (PowerAction.START, PowerAction.RESTORE) and (why := self._fenced(item.ref)):
+            if action in STARTING and (why := self._fenced(item.ref)):
                 raise Denied(f"{item.name} must not start: {why}", object_name=item.name, cure="undo its move first")
+            if (holder := held(self._tasks, action).get(item.ref)) is not None and not holder.active:
+                cure = "resume or undo that move first"
+                raise Conflict(f"{item.name} {hindrance(holder)}", object_name=item.name, cure=cure)
             if not isinstance(driver, Powers):
                 raise Unsupported(f"{item.ref.connection} cannot {action}")
             await driver.power(item.ref, action)
@@ -245,11 +251,10 @@ class Actions:
         driver = self._connections.driver(ref.connection)
         if needs not in connection.capabilities:
             raise Unsupported(f"{connection.name} cannot {needs} VMs", object_name=item.name)
-        for other in self._tasks.all():
-            if other is not task and other.active and other.kind in ("move", "copy", "delete") and other.ref == ref:
-                raise Conflict(
-                    f"{item.name} is busy: {other.title}", object_name=item.name, cure="wait, or cancel that"
-                )
+        holder = held(self._tasks, besides=task).get(ref)
+        if holder is not None:
+            cure = "wait, or cancel that"
+            raise Conflict(f"{item.name} {hindrance(holder)}", object_name=item.name, cure=cure)
         if isinstance(item, Vm) and item.manager:
             caution = _managed(item)
             task.note(caution.message)
@@ -304,6 +309,33 @@ class Actions:
     def _name(self, ref: Ref) -> str:
         item = self._inventory.get(ref)
         return ref.id if item is None else item.name
+
+
+def held(tasks: Tasks, action: PowerAction | None = None, besides: Task | None = None) -> dict[Ref, Task]:
+    """The VMs that a task (not `besides`) has in hand, with that task.
+
+    Nothing but the task may change them while it is active. They may not be started (`action`) either while their move
+    waits to be resumed or undone: its copy is of disks at rest.
+    """
+
+    def holds(task: Task) -> bool:
+        if task.active:
+            return True
+        waits = task.state == TaskState.INTERRUPTED and Offer.RESUME in tasks.offers(task)
+        return waits and action in STARTING
+
+    return {
+        task.ref: task
+        for task in reversed(tasks.all())
+        if task.ref is not None and task.kind in HOLDING and task is not besides and holds(task)
+    }
+
+
+def hindrance(task: Task) -> str:
+    """What a VM is, that `task` has in hand: "is being moved: web-01 a -> b"."""
+    if not task.active:
+        return f"is in a move that was interrupted: {task.title}"
+    return f"is {'being moved' if task.kind == 'move' else 'busy'}: {task.title}"
 
 
 def _finding(level: Level, code: str, message: str, cure: str = "") -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.actions import held, hindrance
 from backends.driver import POWER_CAPABILITIES, Capability
 from backends.model import Kind, PowerAction, PowerState, Ref
 
@@ -73,10 +74,10 @@ def able(services: Services, refs: Sequence[Ref], capability: Capability) -> lis
 
 
 def ready_for(services: Services, refs: Sequence[Ref], action: PowerAction) -> list[Ref]:
-    """The VMs among `refs` that can do `action` from the state they are in."""
-    states = FROM[action] | {PowerState.UNKNOWN}
+    """The VMs among `refs` that can do `action` from the state they are in, and that no move has in hand."""
+    states, busy = FROM[action] | {PowerState.UNKNOWN}, held(services.tasks, action)
     vms = (services.inventory.vm(ref) for ref in able(services, refs, POWER_CAPABILITIES[action]))
-    return [vm.ref for vm in vms if vm is not None and vm.state in states]
+    return [vm.ref for vm in vms if vm is not None and vm.state in states and vm.ref not in busy]
 
 
 def power_reason(services: Services, refs: Sequence[Ref], action: PowerAction) -> str:
@@ -87,6 +88,8 @@ def power_reason(services: Services, refs: Sequence[Ref], action: PowerAction) -
     if not able(services, vms, POWER_CAPABILITIES[action]):
         return site_reason(services, vms) or f"{vms[0].connection} cannot do that"
     if not ready_for(services, vms, action):
+        if len(vms) == 1 and (task := held(services.tasks, action).get(vms[0])) is not None:
+            return f"it {hindrance(task)}"
         vm = services.inventory.vm(vms[0])
         return f"it is {vm.state}" if vm is not None and len(vms) == 1 else "none of them is in the right state"
     return YES

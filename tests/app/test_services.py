@@ -122,9 +122,29 @@ async def test_a_fenced_vm_does_not_start(services: Services, worlds: dict[str, 
 async def test_a_moving_vm_is_busy(services: Services) -> None:
     moving = services.tasks.start(Task("move", "vm-v1 a -> b", ref=REF), lambda task: asyncio.sleep(3600))
     task = await ended(services, services.actions.power([REF], PowerAction.START)[0])
-    assert (task.state, task.error) == (TaskState.FAILED, "vm-v1 is busy: vm-v1 a -> b")
+    assert (task.state, task.error) == (TaskState.FAILED, "vm-v1 is being moved: vm-v1 a -> b")
     services.tasks.cancel(moving.id)
     await ended(services, moving)
+
+
+async def test_a_vm_in_an_interrupted_move_does_not_start_but_can_be_stopped(
+    services: Services, worlds: dict[str, World]
+) -> None:
+    async def going_on(task: Task) -> None:
+        """Goes on."""
+
+    move = Task("move", "vm-v1 a -> b", ref=REF, state=TaskState.INTERRUPTED)
+    services.tasks.adopt(move, going_on)
+    task = await ended(services, services.actions.power([REF], PowerAction.START)[0])
+    assert (task.state, task.error) == (TaskState.FAILED, "vm-v1 is in a move that was interrupted: vm-v1 a -> b")
+    assert task.cure == "resume or undo that move first"
+    assert not any(call.startswith("start") for call in worlds["a"].calls)
+    stopped = await ended(services, services.actions.power([REF], PowerAction.OFF)[0])
+    assert stopped.state == TaskState.DONE, stopped.error
+    services.tasks.retry(move.id)
+    await ended(services, move)
+    started = await ended(services, services.actions.power([REF], PowerAction.START)[0])
+    assert started.state == TaskState.DONE, started.error
 
 
 async def test_a_managed_vm_warns_and_goes_on(services: Services, worlds: dict[str, World]) -> None:

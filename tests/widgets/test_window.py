@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -13,9 +14,10 @@ from PySide6.QtWidgets import QApplication, QMenu
 from app.tasks import Task
 from backends.errors import Denied
 from backends.model import Changed, Kind, PowerAction, PowerState, Ref, Sample
-from tests.widgets.standin import Services, beat, ended, host_ref, make_vm, show_tasks, until, vm_ref
+from tests.widgets.standin import Services, beat, ended, host_ref, make_vm, move_task, show_tasks, until, vm_ref
 from widgets import format as fmt
 from widgets import theme
+from widgets.commands import power_reason
 from widgets.details.host import HostPage
 from widgets.details.site import SitePage
 from widgets.details.vm import VmPage
@@ -88,6 +90,28 @@ async def test_meters_are_those_of_where_it_is_now(window: Window) -> None:
     page.metered({there.ref: Sample(at=1e9, memory_used_bytes=32 << 20)})
     await until(lambda: memory.value.text())
     assert memory.value.text() == fmt.used_of(32 << 20, 512 << 20)
+
+
+async def test_start_is_not_offered_while_a_move_has_the_vm_in_hand(window: Window) -> None:
+    services = window.services
+    services.inventory.apply(Changed((make_vm("kvm-a", "web-01", PowerState.OFF),)))
+    window.open_ref(WEB)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    assert power_reason(services, [WEB], PowerAction.START) == ""
+    held = asyncio.Event()
+
+    async def copying(task: Task) -> None:
+        await held.wait()
+
+    move = services.tasks.start(move_task(WEB, host_ref("kvm-b"), "web-01", "cold"), copying)
+    why = "it is being moved: web-01 kvm-a -> kvm-b"
+    await until(lambda: page._power.toolTip() == why)
+    assert not page._power.isEnabled()
+    assert power_reason(services, [WEB], PowerAction.START) == why
+    held.set()
+    await services.tasks.wait(move)
+    await until(page._power.isEnabled)
 
 
 async def test_state_comes_back(window: Window, qapp: QApplication) -> None:

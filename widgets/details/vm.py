@@ -112,6 +112,8 @@ class VmPage(Page):
     def task_changed(self, task: Task) -> None:
         if task.uid == self.uid or self.ref in (task.ref, task.target):
             self._show_news()
+            if (vm := self.services.inventory.vm(self.ref)) is not None:
+                self._judge_buttons(vm)
 
     def _buttons(self) -> None:
         self._move = button("Move…", lambda: self.window_.verbs.move([self.ref]), "arrow-right-left")
