@@ -73,10 +73,11 @@ class Typing(QWidget):
             self._planned, cannot = plan(text, layout if by_place else None)
             lines = len(text.splitlines())
             if cannot or lines > 1:
-                several = f"{fmt.counted(lines, 'line')}, with Enter after each" if lines > 1 else ""
+                enters = "after each" if text.endswith(("\n", "\r")) else "between them"
+                several = f"{fmt.counted(lines, 'line')}, with Enter {enters}" if lines > 1 else ""
                 named = " ".join(cannot[:NAMED]) + (" …" if len(cannot) > NAMED else "")
-                unknown = f"no key on the guest's keyboard ({layout.name}) makes: {named}" if cannot else ""
-                self._ask(fmt.sentences(several, unknown), "Type the rest" if cannot else "Type them")
+                unknown = f"No key on the guest's keyboard ({layout.name}) makes: {named}" if cannot else ""
+                self._ask(". ".join(filter(None, (several, unknown))), "Type the rest" if cannot else "Type them")
             else:
                 self._start()
 
@@ -88,7 +89,7 @@ class Typing(QWidget):
         self.hide()
 
     def _ask(self, words: str, go: str) -> None:
-        self.words.setText(words[:1].upper() + words[1:])
+        self.words.setText(words)
         set_words(self.go, go)
         self._meter.hide()
         self.go.setVisible(bool(self._planned))
