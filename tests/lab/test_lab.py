@@ -67,6 +67,7 @@ def test_pools_have_equal_paths_and_only_shared_is_shared(lab: Lab) -> None:
 
 def test_serial_console_answers(lab: Lab, fresh_guest: LabGuest) -> None:
     assert f"boot={fresh_guest.beats(lab.a)[0].boot}" in fresh_guest.tell(lab.a, "status", "STATUS .*boots=")
+    assert "commands: status" in fresh_guest.tell(lab.a, "kim", "UNKNOWN kim .*\\)")
 
 
 def test_libvirtd_dies_and_the_guest_does_not(lab: Lab, fresh_guest: LabGuest) -> None:
