@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -451,7 +452,9 @@ async def test_a_console_opened_right_after_a_selection_stays_in_front(window: W
     assert panel in tab.panels
 
 
-async def test_a_vm_that_is_pressed_to_be_dragged_leaves_the_console_in_front(window: Window) -> None:
+async def test_a_vm_that_is_pressed_to_be_dragged_leaves_the_console_in_front(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refs = [vm.ref for vm in vms(window.services) if vm.state == PowerState.RUNNING]
     await opened(window, refs[0])
     window.hold_preview()
@@ -467,6 +470,14 @@ async def test_a_vm_that_is_pressed_to_be_dragged_leaves_the_console_in_front(wi
     assert not window._preview_timer.isActive()
     QTest.mouseRelease(view.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert window._preview_timer.isActive(), "a click shows its details"
+    view.clearSelection()
+    window.hold_preview()
+    monkeypatch.setattr(view, "hold", lambda refs: SimpleNamespace(exec=lambda *actions: None))
+    QTest.mousePress(view.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    view.startDrag(Qt.DropAction.MoveAction)
+    assert not window._preview_timer.isActive()
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert window._preview_timer.isActive(), "also a click on what was dragged before"
 
 
 async def test_the_end_of_the_program_ends_a_full_screen_too(window: Window) -> None:
