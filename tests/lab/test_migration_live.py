@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,6 @@ import pytest_asyncio
 
 from app.link import ConnectionState
 from app.migration import Mapping, Planned
-from app.playground.errors import PlaygroundError
 from app.playground.hosts import Host
 from app.services import Services
 from app.tasks import Task, TaskState
@@ -132,14 +133,6 @@ def lines(host: Host) -> int:
     return len(said.splitlines())
 
 
-def reason(host: Host, guest: LabGuest) -> str:
-    """The state in which a host has it, and why; empty where it does not have it."""
-    try:
-        return host.virsh("domstate", guest.uuid, "--reason").strip()
-    except PlaygroundError:
-        return ""
-
-
 async def test_bandwidth_and_parallel_connections(one: Traveller) -> None:
     source, target = one.source, one.target
     task = await one.begin(LiveOptions(parallel=3, bandwidth_bps=SLOW))
@@ -168,13 +161,21 @@ async def test_auto_converge_slows_a_guest_that_writes_faster_than_the_line(one:
     await one.arrive(task, target)
 
 
-async def test_post_copy_ends_a_move_that_would_never_end(one: Traveller) -> None:
-    source, target = one.source, one.target
+async def test_post_copy_ends_a_move_that_would_never_end(lab: Lab, services: Services) -> None:
+    guest, source, target = lab.make(lab.a), lab.a, lab.b
+    await asyncio.to_thread(guest.wait_beats, source)
+    one = Traveller(lab, services, guest, guest.beats(source)[-1].boot)
     one.guest.tell(source, "dirty 24", "DIRTY")
-    task = await one.begin(LiveOptions(post_copy=True, bandwidth_bps=SLOW))
-    await until(lambda: "post-copy" in reason(target, one.guest), "it does not switch", 30)
-    assert "post-copy" in reason(source, one.guest)
-    await one.arrive(task, target)
+    events = ["event", "--domain", one.guest.uuid, "--event", "lifecycle", "--loop", "--timeout", "200"]
+    watcher = subprocess.Popen(  # noqa: ASYNC220
+        ["virsh", "-q", "-c", source.uri, *events], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        await one.arrive(await one.begin(LiveOptions(post_copy=True, bandwidth_bps=SLOW)), target)
+    finally:
+        watcher.send_signal(signal.SIGINT)
+        said, _ = watcher.communicate(timeout=30)
+    assert "Suspended Post-copy" in said
     one.guest.tell(target, "clean", "CLEAN")
 
 
