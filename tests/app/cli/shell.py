@@ -110,11 +110,19 @@ class Shell:
         return {f"{row['connection']}/{row['name']}": row for row in self.json("ls", f"kind:vm {query}")}
 
 
-def wait_for_task(shell: Shell, state: str) -> dict[str, Any]:
-    """Until the newest move is in a state; asked of whoever owns the folder."""
+def wait_for_task(shell: Shell, state: str, by: subprocess.Popen[str] | None = None) -> dict[str, Any]:
+    """Until the newest move is in a state; asked of whoever owns the folder.
+
+    `by` is the verb that runs it, or makes the folder's owner do so: whoever asked before it owns the folder would own
+    it himself, and serve the move to its end before he is heard.
+    """
+    while by is not None and not (shell.home / "owner.json").exists():
+        assert by.poll() is None, by.communicate()
+        time.sleep(0.02)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for row in shell.json("tasks"):
             if row["kind"] == "move" and row["state"] == state:
                 return dict(row)
+        assert by is None or by.poll() is None, by.communicate()
     raise AssertionError(f"no move is {state}")

@@ -80,7 +80,7 @@ def test_ctrl_c_takes_a_move_back(pair: Shell, request: pytest.FixtureRequest, b
     if beside:
         request.getfixturevalue("owner")
     moving = pair.start("move", "a/mail-01", "--to", "b", "--json")
-    wait_for_task(pair, "running")
+    wait_for_task(pair, "running", moving)
     moving.send_signal(signal.SIGINT)
     out, err = moving.communicate(timeout=60)
     assert moving.returncode == 1, err
@@ -93,7 +93,7 @@ def test_ctrl_c_takes_a_move_back(pair: Shell, request: pytest.FixtureRequest, b
 
 def test_a_verb_beside_a_running_owner_is_done_by_it(pair: Shell, owner: subprocess.Popen[str]) -> None:
     moving = pair.start("move", "a/mail-01", "--to", "b", "--json")
-    wait_for_task(pair, "running")
+    wait_for_task(pair, "running", moving)
     assert len(pair.vms()) >= 8
     assert len(pair.json("ls", "--offline")) >= 8
     assert pair.run("stop", "a/web-01").returncode == 0
@@ -106,7 +106,7 @@ def test_a_verb_beside_a_running_owner_is_done_by_it(pair: Shell, owner: subproc
 
 def test_a_verb_that_owns_the_folder_serves_the_others_to_their_end(pair: Shell) -> None:
     first = pair.start("move", "a/mail-01", "--to", "b", "--json")
-    wait_for_task(pair, "running")
+    wait_for_task(pair, "running", first)
     second = pair.start("move", "a/build-01", "--to", "b", "--json")
     for process in (first, second):
         out, err = process.communicate(timeout=90)
@@ -127,7 +127,7 @@ def test_an_interrupted_copy_is_gone_on_with(pair: Shell) -> None:
     disk = pair.worlds / "a" / "disks" / f"{pair.vms()['a/mail-01']['id']}-0.img"
     disk.write_bytes(os.urandom(3 * MIB) + bytes(5 * MIB))
     moving = pair.start("move", "a/mail-01", "--to", "b", "--mode", "cold", "--bandwidth", "1", "--json")
-    while not copied(wait_for_task(pair, "running")):
+    while not copied(wait_for_task(pair, "running", moving)):
         assert moving.poll() is None
     moving.kill()
     moving.communicate(timeout=30)
