@@ -80,6 +80,8 @@ def result_text(task: Task) -> str:
     """How it went, or what is expected: stopped 38 ms (forecast 40 ms)."""
     forecast = task.downtime_forecast_s
     downtime = task.result.get("downtime_s")
+    if task.state == TaskState.DONE and downtime == 0:
+        return "done, nothing was stopped"
     if task.state == TaskState.DONE and isinstance(downtime, int | float):
         beside = f" (forecast {fmt.duration(forecast)})" if forecast is not None else ""
         return f"stopped {fmt.duration(float(downtime))}{beside}"
@@ -93,7 +95,9 @@ def result_text(task: Task) -> str:
         return task.error or str(task.state)
     if task.state == TaskState.PAUSED:
         return "paused"
-    return f"stop forecast {fmt.duration(forecast)}" if forecast is not None else ""
+    if forecast is None:
+        return ""
+    return f"stop forecast {fmt.duration(forecast)}" if forecast else "nothing is stopped"
 
 
 class StageBars(QWidget):

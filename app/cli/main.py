@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -43,7 +43,7 @@ Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="connection/na
 AnRef = Annotated[str, typer.Argument(metavar="REF", help="connection/name or connection/id")]
 MIB = 2**20
 
-USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """The parser's own name for it differs between its versions."""
 
 
@@ -59,7 +59,7 @@ def run(words: list[str], start_window: StartWindow) -> int:
     try:
         return int(app(args=words, prog_name="causeway", obj=start_window, standalone_mode=False) or 0)
     except USAGE_ERROR as error:
-        message = error.format_message()  # type: ignore[attr-defined]
+        message = error.format_message()
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
         failed(message, "see: causeway --help")
         return 2

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 DARK = frozenset({PowerState.OFF, PowerState.SUSPENDED})
 
 
-class Session:
+class Session(ABC):
     """What screens and lines have in common: one console of one VM (by uid), followed wherever the VM goes.
 
     Made and used on the loop of the services. Subclasses say which console it is (`_pick`) and what is done with an
@@ -180,17 +181,17 @@ class Session:
 
     # What subclasses do
 
+    @abstractmethod
     def _pick(self, offers: Sequence[Console]) -> Console:
         """The console to open. Raises Unsupported where none will do, naming the reason and the cure."""
-        raise NotImplementedError
 
     def _dark(self, vm: Vm) -> bool:
         """Whether a VM in this state has nothing to show."""
         return vm.state in DARK
 
+    @abstractmethod
     async def _serve(self, door: Door) -> None:
         """Use the door until its stream ends: returns or raises then. Calls `_came` once it works; closes the door."""
-        raise NotImplementedError
 
     def _tell(self, event: SessionEvent) -> None:
         for function in tuple(self._subscribers):

@@ -9,46 +9,32 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 from backends import driver as contract
 from backends.consoles import Console, Door
 from backends.demo.consoles import Switchboard
-from backends.demo.world import DISK_BYTES, Faults, World, objects, rebase
-from backends.disks import DiskSink, DiskSource
-from backends.driver import Capability, Option, Settings
-from backends.errors import BackendError, Conflict, Denied, Invalid, NotFound, Unreachable
-from backends.files import FileSink, FileSource
+from backends.demo.importing import Importing
+from backends.demo.world import World, objects, rebase
+from backends.errors import BackendError, Conflict, Denied, Invalid, Unreachable
 from backends.model import (
     Changed,
-    Disk,
-    DiskFacts,
-    DiskSpec,
     Finding,
     Kind,
     Level,
     Listing,
     LiveOptions,
     LiveResult,
-    Network,
     PowerAction,
     PowerState,
     Progress,
     Ref,
     Sample,
     Scope,
-    Section,
-    SourceFacts,
-    StoragePool,
-    TargetFacts,
-    Vm,
-    VmSpec,
     now,
 )
 
-MARK = "causeway:migration"
 METERED = 2000
 FROM: dict[PowerAction, frozenset[PowerState]] = {
     PowerAction.START: frozenset({PowerState.OFF, PowerState.CRASHED}),
@@ -74,55 +60,8 @@ TO: dict[PowerAction, PowerState] = {
 }
 
 
-@dataclass(slots=True)
-class DemoExport:
-    """All disks of a VM that is off: the files themselves."""
-
-    disks: Sequence[DiskSpec]
-
-    async def end(self) -> None:
-        return None
-
-
-class Driver:
-    kind: ClassVar[str] = "demo"
-    title: ClassVar[str] = "Demo (in memory)"
-    section: ClassVar[Section] = Section.LOCAL
-    options: ClassVar[tuple[Option, ...]] = (
-        Option(name="vms", label="VMs", help="How many VMs, 0 to 100,000", default="12", kind="int"),
-        Option(name="hosts", label="Hosts", default="2", kind="int"),
-        Option(name="latency", label="Latency", help="Seconds that every call takes", default="0", advanced=True),
-        Option(name="changes", label="Changes", help="Random changes per second", default="0", advanced=True),
-        Option(name="move_seconds", label="Move time", help="Seconds of a live move", default="1", advanced=True),
-        Option(name="path", label="Folder", help="Keeps the world in a folder", kind="path", advanced=True),
-        Option(name="faults", label="Faults", help="call=error*count, ...", advanced=True),
-        Option(name="password", label="Password", help="Anything but 'wrong'", secret=True, advanced=True),
-    )
-
-    def __init__(self, name: str, settings: Settings) -> None:
-        self.name = name
-        self.faults = Faults(settings["faults"])
-        self._settings = settings
-        self._world: World | None = None
-        self._consoles: Switchboard | None = None
-        self._watchers: set[asyncio.Queue[Changed | BackendError]] = set()
-        self._churn: asyncio.Task[None] | None = None
-
-    @property
-    def uri(self) -> str:
-        return f"demo:///{self.name}"
-
-    @property
-    def world(self) -> World:
-        if self._world is None:
-            raise Unreachable(f"{self.name} is not connected")
-        return self._world
-
-    def implemented(self) -> frozenset[Capability]:
-        return frozenset(Capability) - {Capability.EDIT}
-
-    def capabilities(self) -> frozenset[Capability]:
-        return self.implemented()
+class Driver(Importing):
+    """The connection itself; Core, Exporting and Importing are the rest of it."""
 
     async def check(self) -> list[Finding]:
         found = []
@@ -295,210 +234,6 @@ class Driver:
         self.world.load()
         return next((vm.ref for vm in self.world.vms.values() if vm.uuid == uuid), None)
 
-    async def export_facts(self, vm: Ref) -> SourceFacts:
-        await self._call("export_facts")
-        found = self.world.get(vm)
-        return SourceFacts(
-            vm=found,
-            capabilities=frozenset(self.capabilities()),
-            platform=self.kind,
-            disks=tuple(_facts(disk) for disk in found.disks),
-            nics=found.nics,
-            complete=True,
-        )
-
-    async def vm_spec(self, vm: Ref) -> VmSpec:
-        await self._call("vm_spec")
-        found = self.world.get(vm)
-        return VmSpec(
-            name=found.name,
-            uuid=found.uuid,
-            vcpus=found.vcpus,
-            memory_bytes=found.memory_bytes,
-            os=found.os,
-            disks=tuple(_facts(disk) for disk in found.disks),
-            nics=found.nics,
-            group=found.group,
-            tags=found.tags,
-        )
-
-    async def begin_export(self, vm: Ref, *, migration: str) -> DemoExport:
-        await self._call("begin_export")
-        found = self.world.get(vm)
-        if found.state not in (PowerState.OFF, PowerState.CRASHED):
-            raise Conflict(f"{found.name} is {found.state}: its disks are in use", cure="stop it first")
-        await asyncio.to_thread(self.world.materialize, found)
-        return DemoExport([self._disk_spec(disk) for disk in found.disks])
-
-    async def discard_export(self, migration: str) -> None:
-        await self._call("discard_export")
-
-    @staticmethod
-    def open_source(spec: DiskSpec, settings: Settings) -> DiskSource:
-        Faults(settings["faults"]).check("open_source")
-        return FileSource(Path(str(spec.args["path"])), spec.size_bytes)
-
-    async def fence(self, vm: Ref, *, migration: str) -> None:
-        await self._call("fence")
-        found = self.world.get(vm)
-        if found.state not in (PowerState.OFF, PowerState.CRASHED):
-            raise Conflict(f"{found.name} is {found.state}: stop it before it is fenced")
-        if self.world.fenced.get(vm.id, migration) != migration:
-            raise Conflict(f"{found.name} was moved away by another migration", object_name=found.name)
-        self.world.fenced[vm.id] = migration
-        self._put(replace(found, autostart=False, native_state="fenced"))
-
-    async def unfence(self, vm: Ref, *, migration: str) -> None:
-        await self._call("unfence")
-        if self.world.fenced.get(vm.id) == migration:
-            del self.world.fenced[vm.id]
-            self._put(replace(self.world.get(vm), native_state="off"))
-
-    async def retire(self, vm: Ref, *, migration: str) -> None:
-        await self._call("retire")
-        found = self.world.get(vm)
-        if self.world.fenced.get(vm.id) != migration:
-            raise Denied(f"{found.name} is not fenced by this migration")
-        self._drop(found, disks=True)
-
-    async def import_facts(
-        self, to: Ref, source: SourceFacts | None, source_driver: contract.Driver | None
-    ) -> TargetFacts:
-        await self._call("import_facts")
-        self.world.load()
-        pool: StoragePool = self.world.pool
-        network: Network = self.world.network
-        return TargetFacts(
-            ref=to,
-            capabilities=frozenset(self.capabilities()),
-            platform=self.kind,
-            pools=(pool,),
-            networks=(network,),
-            names=frozenset(vm.name for vm in self.world.vms.values() if vm.ref.id not in self.world.fenced),
-            uuids=frozenset(vm.uuid for vm in self.world.vms.values() if vm.ref.id not in self.world.fenced),
-            archs=frozenset({"x86_64"}),
-            firmwares=frozenset({"bios", "efi"}),
-            cpu_compatible=True,
-            ports_open=True,
-            encrypted_transport=True,
-            free_memory_bytes=256 << 30,
-            complete=True,
-        )
-
-    async def prepare_disk(self, to: Ref, spec: VmSpec, disk: int, *, pool: str, migration: str) -> DiskSpec:
-        await self._call("prepare_disk")
-        facts = spec.disks[disk]
-        path = self.world.disk(f"{migration}-{disk}.img")
-        return DiskSpec(
-            backend=self.kind,
-            target=facts.target,
-            size_bytes=facts.size_bytes,
-            args={"path": str(path)},
-            boot=facts.boot,
-        )
-
-    @staticmethod
-    def open_sink(spec: DiskSpec, settings: Settings) -> DiskSink:
-        Faults(settings["faults"]).check("open_sink")
-        return FileSink(Path(str(spec.args["path"])), spec.size_bytes)
-
-    @staticmethod
-    def read_back(spec: DiskSpec, disk_id: str, settings: Settings) -> DiskSource:
-        return FileSource(Path(str(spec.args["path"])).with_name(disk_id), spec.size_bytes)
-
-    async def create_vm(self, to: Ref, spec: VmSpec, disk_ids: Sequence[str], *, migration: str) -> Ref:
-        await self._call("create_vm")
-        self.world.load()
-        made = next((vm for vm in self.world.vms.values() if (MARK, migration) in vm.tags), None)
-        if made is not None:
-            return made.ref
-        for ident in disk_ids:
-            if not self.world.disk(ident).exists():
-                raise NotFound(f"the disk {ident} is not there", object_name=ident)
-        if any(vm.name == spec.name and vm.ref.id not in self.world.fenced for vm in self.world.vms.values()):
-            raise Conflict(f"the name {spec.name} is taken", field="name")
-        host = to if to.kind == Kind.HOST else self.world.hosts[0].ref
-        ident = spec.uuid if spec.uuid and spec.uuid not in self.world.vms else migration
-        vm = Vm(
-            ref=Ref(self.name, Kind.VM, ident),
-            name=spec.name,
-            parent=host,
-            state=PowerState.OFF,
-            native_state="off",
-            vcpus=spec.vcpus,
-            memory_bytes=spec.memory_bytes,
-            uuid=spec.uuid or ident,
-            disks=tuple(
-                Disk(target=facts.target, source=source, size_bytes=facts.size_bytes, bus="virtio", boot=facts.boot)
-                for facts, source in zip(spec.disks, disk_ids, strict=True)
-            ),
-            nics=spec.nics,
-            group=spec.group,
-            tags=(*spec.tags, (MARK, migration)),
-            os=spec.os,
-            arch=spec.arch,
-            firmware=spec.firmware,
-            autostart=False,
-            detailed=True,
-        )
-        self._put(vm)
-        return vm.ref
-
-    async def adopt(self, vm: Ref, *, migration: str) -> None:
-        await self._call("adopt")
-        found = self.world.get(vm)
-        self._put(replace(found, tags=tuple(tag for tag in found.tags if tag != (MARK, migration))))
-
-    async def discard_import(self, migration: str) -> None:
-        await self._call("discard_import")
-        self.world.load()
-        for vm in [vm for vm in self.world.vms.values() if (MARK, migration) in vm.tags]:
-            self._drop(vm, disks=True)
-        for path in self.world.disks.glob(f"{migration}-*"):
-            path.unlink(missing_ok=True)
-
-    async def _call(self, name: str) -> None:
-        """What every call goes through: the latency and the faults that were asked for."""
-        delay = float(self._settings["latency"] or 0)
-        if delay:
-            await asyncio.sleep(delay)
-        self.faults.check(name)
-
-    @property
-    def _switchboard(self) -> Switchboard:
-        if self._consoles is None:
-            raise Unreachable(f"{self.name} is not connected")
-        return self._consoles
-
-    def _hang_up(self, vm: Ref) -> None:
-        """A VM whose machine goes takes its consoles with it."""
-        self._switchboard.cut(vm)
-
-    def _put(self, vm: Vm) -> None:
-        self._tell(Changed(objects=(self.world.put(vm),)))
-
-    def _drop(self, vm: Vm, *, disks: bool) -> None:
-        self._hang_up(vm.ref)
-        self.world.remove(vm.ref)
-        if disks:
-            for disk in vm.disks:
-                self.world.disk(disk.source).unlink(missing_ok=True)
-        self._tell(Changed(removed=(vm.ref,)))
-
-    def _tell(self, change: Changed) -> None:
-        for queue in self._watchers:
-            queue.put_nowait(change)
-
-    def _disk_spec(self, disk: Disk) -> DiskSpec:
-        path = self.world.disk(disk.source)
-        return DiskSpec(
-            backend=self.kind,
-            target=disk.target,
-            size_bytes=disk.size_bytes or DISK_BYTES,
-            args={"path": str(path)},
-            boot=disk.boot,
-        )
-
     async def _change_at(self, rate: float) -> None:
         """Make `rate` changes per second, in batches of a twentieth of a second."""
         dice = random.Random(1)
@@ -514,14 +249,3 @@ class Driver:
                 self.world.vms[vm.ref.id] = vm
             self._tell(Changed(objects=tuple(batch)))
             await asyncio.sleep(1 / 20)
-
-
-def _facts(disk: Disk) -> DiskFacts:
-    return DiskFacts(
-        target=disk.target,
-        size_bytes=disk.size_bytes or DISK_BYTES,
-        source=disk.source,
-        bus=disk.bus,
-        boot=disk.boot,
-        pool="default",
-    )

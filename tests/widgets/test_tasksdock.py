@@ -33,6 +33,10 @@ def test_forecast_beside_fact() -> None:
     assert result_text(task) == "stop forecast 40 ms"
     task.state, task.result = TaskState.DONE, {"downtime_s": 0.038}
     assert result_text(task) == "stopped 38 ms (forecast 40 ms)"
+    off = Task("move", "mail-02 kvm-a -> kvm-b", downtime_forecast_s=0.0)
+    assert result_text(off) == "nothing is stopped"
+    off.state, off.result = TaskState.DONE, {"downtime_s": 0.0}
+    assert result_text(off) == "done, nothing was stopped"
     task.state = TaskState.UNKNOWN
     assert result_text(task) == "outcome unknown, nothing touched"
 

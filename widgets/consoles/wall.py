@@ -185,6 +185,7 @@ class WallTab(Tab):
         self._title = label(title, "title", self)
         self.count = Pill("", "muted", self)
         self.live = Pill("", "ok", self)
+        self.live.hide()
         self._smaller = tool("minimize", "Smaller pictures", lambda: self.step_size(-1))
         self._larger = tool("maximize", "Larger pictures", lambda: self.step_size(1))
         for part in (self._title, self.count, self.live):
@@ -300,7 +301,8 @@ class WallTab(Tab):
         if self._slice == 0:
             self._close_unseen(now)
             live = sum(thumb.live for thumb in self.entries.thumbs.values())
-            self.live.show_as(f"{live} live" if live else "", "ok")
+            self.live.show_as(f"{live} live", "ok")
+            self.live.setVisible(live > 0)
 
     def _begin(self, uid: str) -> Thumb | None:
         vm = self.entries.vm(uid)

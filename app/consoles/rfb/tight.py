@@ -93,7 +93,7 @@ class Tight:
         return first & 127 | (second & 127) << 7 | third << 14
 
     async def _jpeg(self, wire: Wire, box: Box) -> Words:
-        import simplejpeg  # type: ignore[import-untyped]
+        import simplejpeg
 
         _, _, width, height = box
         data = bytes(await wire.take(await self._length(wire)))

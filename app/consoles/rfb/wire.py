@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from typing import cast
 
 from backends.errors import Invalid, Unreachable
 
@@ -113,7 +114,8 @@ class Wire:
     async def _receive_tls(self, tls: ssl.SSLObject, target: memoryview) -> int:
         while True:
             try:
-                return tls.read(len(target), target)  # type: ignore[return-value]
+                # With a buffer it returns a count; typeshed only knows the other way.
+                return cast(int, tls.read(len(target), target))
             except ssl.SSLWantReadError:
                 self._flush()
                 if not await self._feed():

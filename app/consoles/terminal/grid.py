@@ -7,8 +7,12 @@ in the next one is full, but for the one cell where a wide character did not fit
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from app.consoles.terminal.cells import FILLER
 from app.consoles.terminal.history import EMPTY, Row
+
+Charset = dict[int, str] | None
 
 
 class Grid:
@@ -132,13 +136,16 @@ class Grid:
         self.top, self.bottom = 0, rows - 1
 
 
+@dataclass(slots=True)
 class Saved:
     """What DECSC keeps."""
 
-    __slots__ = ("charsets", "origin", "style", "x", "y")
-
-    def __init__(self, x: int, y: int, style: int, origin: bool, charsets: tuple[object, ...]) -> None:
-        self.x, self.y, self.style, self.origin, self.charsets = x, y, style, origin, charsets
+    x: int = 0
+    y: int = 0
+    style: int = 0
+    origin: bool = False
+    charsets: tuple[Charset, ...] = (None,) * 4
+    shift: int = 0
 
 
 def _untorn(text: str, start: int, end: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.consoles.terminal.cells import FILLER, LINES, NARROW, POUND, WIDE, Clusters, width
-from app.consoles.terminal.grid import Grid, Saved
+from app.consoles.terminal.grid import Charset, Grid, Saved
 from app.consoles.terminal.history import EMPTY, History, Row, wrapped
 from app.consoles.terminal.modes import INITIAL, KNOWN, MICE, Mode
 from app.consoles.terminal.style import Styles
@@ -12,8 +12,6 @@ TAB = 8
 TITLES = 16
 REPLIES = 4096
 """Bytes of answers that one piece of input may cause; further questions in it go unanswered."""
-
-Charset = dict[int, str] | None
 
 
 class Screen:
@@ -275,15 +273,15 @@ class Screen:
 
     def save_cursor(self) -> None:
         grid = self.grid
-        kept = (*self.charsets, self.shift)
-        grid.saved = Saved(grid.x, grid.y, self.style, Mode.ORIGIN in self.modes, kept)
+        origin = Mode.ORIGIN in self.modes
+        grid.saved = Saved(grid.x, grid.y, self.style, origin, tuple(self.charsets), self.shift)
 
     def restore_cursor(self) -> None:
         grid = self.grid
-        saved = grid.saved or Saved(0, 0, 0, False, (None, None, None, None, 0))
+        saved = grid.saved or Saved()
         grid.x, grid.y = min(saved.x, self.cols), min(saved.y, grid.height - 1)
         (self.modes.add if saved.origin else self.modes.discard)(Mode.ORIGIN)
-        *self.charsets, self.shift = saved.charsets  # type: ignore[assignment]
+        self.charsets, self.shift = list(saved.charsets), saved.shift
         self.table = self.charsets[self.shift]
         self.set_style(saved.style)
 

@@ -51,6 +51,9 @@ class Styles:
     LIMIT = 0x8000
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self.all: list[Style] = [PLAIN]
         self._numbers: dict[Style, int] = {PLAIN: 0}
         self._sgr: dict[tuple[int, str], int] = {}
@@ -95,7 +98,7 @@ class Styles:
     def renew(self, used: Iterable[int]) -> dict[int, int]:
         """Keep only these numbers. Returns old -> new; whoever holds the old list may go on reading it."""
         old = self.all
-        self.__init__()  # type: ignore[misc]
+        self._begin()
         return {number: self.number(old[number]) for number in {0, *used}}
 
 
