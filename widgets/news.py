@@ -26,6 +26,8 @@ class News(QObject):
         super().__init__(window)
         self._window, self._services = window, window.services
         self._dirty: set[Tab] = set()
+        self._moved = False
+        """A VM may live elsewhere by now."""
         self._told: dict[str, TaskState] = {task.id: task.state for task in self._services.tasks.all()}
         self._timer = QTimer(self, singleShot=True, interval=GATHER_MS)
         self._timer.timeout.connect(self._flush)
@@ -73,18 +75,24 @@ class News(QObject):
         self._window.status.refresh()
 
     def _follow_soon(self) -> None:
-        for page in self._window.tabs.pages():
-            if page.uid:
-                self._soon(page)
+        self._moved = True
+        self._dirty.update(page for page in self._window.tabs.pages() if page.uid)
+        self._start()
 
     def _soon(self, page: Tab) -> None:
         self._dirty.add(page)
+        self._start()
+
+    def _start(self) -> None:
         if not self._timer.isActive():
             self._timer.start()
 
     def _flush(self) -> None:
         """Redraw the page that is shown; the others are drawn when they come to the front. Tabs follow their VM."""
         dirty, self._dirty = self._dirty, set()
+        if self._moved:
+            self._moved = False
+            self._window.tree.follow()
         tabs = self._window.tabs
         pages = tabs.pages()
         for page in dirty:
@@ -97,10 +105,5 @@ class News(QObject):
 
     def _follow(self, page: Tab) -> None:
         here = self._services.identity.ref_of(page.uid)
-        if here is None or here not in self._services.inventory:
-            return
-        moved = here != page.ref
-        page.follow(here)
-        shown = page is self._window.tabs.currentWidget() and page.key.startswith("vm:")
-        if moved and shown and not self._window.tree.selected():
-            self._window.tree.select(here)
+        if here is not None and here in self._services.inventory:
+            page.follow(here)

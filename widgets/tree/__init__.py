@@ -184,6 +184,10 @@ class Tree(QWidget):
         """Make an object the current row, opening what it stands below. False where it is not in the tree."""
         return self.view.go_to(ref)
 
+    def follow(self) -> None:
+        """Keep VMs selected that live elsewhere by now."""
+        self.view.follow()
+
     def enter(self, open_it: bool) -> None:
         """Go to the first VM of those that are shown, and open it if so asked."""
         for row in range(self.rows.rowCount()):
@@ -228,12 +232,13 @@ class Tree(QWidget):
         self.view.set_cut(self.rows.vms(self.view.selected_rows()))
 
     def paste(self) -> None:
-        """Ask to move what was cut to the current row: the same as letting go over it."""
-        refs = [ref for ref in self.view.cut if ref in self._services.inventory]
+        """Ask to move what was cut to the current row: the same as letting go over it. What moves is selected then."""
+        refs = sorted(ref for ref in self.view.cut if ref in self._services.inventory)
         node = self.rows.target(self.view.currentIndex().row())
         if refs and node is not None:
-            self._ask(Holding(self.view, sorted(refs)), node)
+            self._ask(Holding(self.view, refs), node)
             self.view.set_cut(())
+            self.select(refs[0])
 
     def state(self) -> dict[str, object]:
         """Grouping, open rows, selection and scroll place, as plain values."""
@@ -303,6 +308,7 @@ class Tree(QWidget):
         self.view.viewport().update()
 
     def _on_settled(self) -> None:
+        self.view.follow()
         if not self._wanted or self.view.currentIndex().isValid():
             self._wanted = []
             return

@@ -110,6 +110,13 @@ class Delegate(QStyledItemDelegate):
         editor.setStyleSheet("padding: 0 4px; border-radius: 4px;")
         return editor
 
+    def setEditorData(self, editor: QWidget, index: Index) -> None:
+        """The old name, once: news of the row must not take away what is being typed."""
+        assert isinstance(editor, QLineEdit)
+        if not editor.text() and not editor.isModified():
+            editor.setText(self._view.rows.forest.names[self._view.rows.rows[index.row()]])
+            editor.selectAll()
+
     def updateEditorGeometry(self, editor: QWidget, option: QStyleOptionViewItem, index: Index) -> None:
         rect: QRect = option.rect  # type: ignore[attr-defined]
         left = self.shift(self._view.rows.rows[index.row()]) + TEXT - 6

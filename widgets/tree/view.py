@@ -30,6 +30,7 @@ from widgets.tree.drop import Grip, Holding
 from widgets.tree.forest import Key
 from widgets.tree.grouping import Grouping
 from widgets.tree.live import Live
+from widgets.tree.marks import Marks
 from widgets.tree.model import MIME, Rows
 
 HOVER_OPEN_MS = 600
@@ -62,10 +63,12 @@ class View(QTableView):
         """What is said across the tree where a search finds nothing."""
         self._grip: Grip | None = None
         self._typed, self._typed_at = "", 0.0
-        self._kept: tuple[set[int], int | None, int] | None = None
+        self._kept: int | None = None
+        """Where it was scrolled to, while the rows change."""
+        self._marks = Marks(self)
         self._word = ""
         self._chosen: list[Ref] = []
-        self._pressed, self._untold = False, False
+        self._pressed, self._untold, self._quiet = False, False, False
         self._tall: set[int] = set()
         self._hover_timer = QTimer(self, singleShot=True, interval=HOVER_OPEN_MS)
         self._hover_timer.timeout.connect(self._open_hovered)
@@ -78,7 +81,7 @@ class View(QTableView):
         rows.synced.connect(self._put_back)
         rows.modelReset.connect(self._size_sections)
         rows.turned.connect(self._on_turned)
-        self.selectionModel().selectionChanged.connect(lambda *_: self._tell_chosen())
+        self.selectionModel().selectionChanged.connect(lambda *_: self._on_selected())
         self.verticalScrollBar().valueChanged.connect(lambda _: self.shown_changed.emit())
         self._size_sections()
 
@@ -177,6 +180,8 @@ class View(QTableView):
     def currentChanged(self, current: QModelIndex, previous: QModelIndex) -> None:
         # QTableView would tell screen readers of the cell of a table.
         QAbstractItemView.currentChanged(self, current, previous)
+        if self._kept is None:
+            self._marks.note_current(current.row())
         if QAccessible.isActive() and current.isValid():
             access.tell_current(self, current.row())
 
@@ -419,12 +424,19 @@ class View(QTableView):
                 if each >= 0:
                     self.viewport().update(self.visualRect(self.rows.index(each, 0)))
 
+    def follow(self) -> None:
+        """Selected VMs that moved stay selected, where they are now. No page comes up for that."""
+        if self._pressed or self.holding is not None or not self._marks.follow():
+            return
+        self._quiet = True
+        self.rows.sync()
+        self._keep()
+        self._marks.put_back()
+        self._kept, self._chosen, self._quiet = None, self.selected(), False
+        self.scrollTo(self.currentIndex())
+
     def _keep(self) -> None:
-        """Before the rows change: remember by node what Qt knows by row."""
-        rows = self.rows.rows
-        current = self.currentIndex().row()
-        selected = {rows[row] for row in self.selected_rows() if row < len(rows)}
-        self._kept = (selected, rows[current] if 0 <= current < len(rows) else None, self.verticalScrollBar().value())
+        self._kept = self.verticalScrollBar().value()
 
     def _put_back(self) -> None:
         """After the rows changed: selection and place as they were."""
@@ -433,31 +445,22 @@ class View(QTableView):
         self._size_sections()
         if self._kept is None:
             return
-        nodes, current, scroll = self._kept
+        self._marks.put_back()
+        self.verticalScrollBar().setValue(self._kept)
         self._kept = None
-        if (nodes or current is not None) and not self.currentIndex().isValid():
-            self._select_nodes(nodes, current)
-        self.verticalScrollBar().setValue(scroll)
         self._tell_chosen()
         self.shown_changed.emit()
 
+    def _on_selected(self) -> None:
+        if self._kept is None:
+            self._marks.note_selected(self.selected_rows())
+            self._tell_chosen()
+
     def _tell_chosen(self) -> None:
         chosen = self.selected()
-        if chosen != self._chosen and self._kept is None and not self._pressed:
+        if chosen != self._chosen and not self._pressed and not self._quiet:
             self._chosen = chosen
             self.chosen.emit(chosen)
-
-    def _select_nodes(self, nodes: set[int], current: int | None) -> None:
-        selection = QItemSelection()
-        wanted = nodes if current is None else nodes | {current}
-        for row, node in enumerate(self.rows.rows):
-            if node in wanted:
-                index = self.rows.index(row, 0)
-                if node in nodes:
-                    selection.select(index, index)
-                if node == current:
-                    self.selectionModel().setCurrentIndex(index, Select.NoUpdate)
-        self.selectionModel().select(selection, Select.ClearAndSelect)
 
     def _size_sections(self) -> None:
         """Section rows are higher. Qt keeps heights by row number, so they are set anew when rows moved."""

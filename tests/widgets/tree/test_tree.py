@@ -155,6 +155,41 @@ def test_the_selection_is_told_once_and_its_loss_too(page: Page) -> None:
     assert told == [[WEB], []]
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "gone first"])
+def test_what_is_selected_goes_along_with_a_move(page: Page, later: bool) -> None:
+    """Its neighbour is never selected instead, and the place it comes to opens."""
+    page.key(Qt.Key.Key_Home)
+    page.view.toggle(page.row("kvm-b"))
+    page.go("web-01")
+    told: list[list[Ref]] = []
+    page.tree.selection_changed.connect(told.append)
+    there = make_vm("kvm-b", "web-01")
+    uid = page.services.identity.uid_of(WEB)
+    if later:
+        page.change(removed=(WEB,))
+        assert page.tree.selected() == []
+    page.services.identity.moved(uid, WEB, there.ref)
+    page.change(there, removed=(WEB,))
+    assert page.tree.selected() == [there.ref]
+    assert page.view.currentIndex().row() == page.view.selected_rows()[0]
+    assert told in ([], [[]]), "nobody has chosen anything"
+    page.view.toggle(page.row("kvm-b"))
+    assert page.tree.selected() == []
+
+
+def test_a_kept_original_is_not_what_was_selected(page: Page) -> None:
+    """It stands where the moved VM was: the selection leaves it all the same."""
+    page.go("web-01")
+    there = make_vm("aws-prod", "i-0f")
+    page.change(there)
+    page.services.identity.moved(page.services.identity.uid_of(WEB), WEB, there.ref)
+    page.tree.follow()
+    assert page.tree.selected() == [there.ref]
+    page.go("web-01")
+    page.tree.follow()
+    assert page.tree.selected() == [WEB], "chosen by hand"
+
+
 def test_only_visible_rows_are_announced(page: Page) -> None:
     heard: list[int] = []
     page.rows.dataChanged.connect(lambda first, last, _roles: heard.extend(range(first.row(), last.row() + 1)))
@@ -198,9 +233,10 @@ def test_rename_in_place_asks_and_waits_for_the_backend(page: Page) -> None:
     page.go("web-01")
     page.key(Qt.Key.Key_F2)
     editor = page.view.findChild(QLineEdit)
-    assert editor is not None and editor.text() == "web-01"
-    editor.selectAll()
-    page.qtbot.keyClicks(editor, "front")
+    assert editor is not None and editor.selectedText() == "web-01"
+    page.qtbot.keyClicks(editor, "fro")
+    page.rows.announce(None)
+    page.qtbot.keyClicks(editor, "nt")
     page.qtbot.keyClick(editor, Qt.Key.Key_Return)
     page.qtbot.waitUntil(lambda: page.asked.calls == [("rename", WEB, "front")])
     assert "web-01" in page.names()
