@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BEAT_S = 0.1
 STATUS_MS = 1000
+NARROW = 900
 
 
 class LagMeter:
@@ -60,6 +61,7 @@ class TopBar(QWidget):
         row.addWidget(search, 10)
         row.addStretch(6)
         self.commands = self._flat("Commands", "command", window.show_palette)
+        self.commands.setToolTip("All commands")
         row.addWidget(self.commands)
         key = label("Ctrl K", "key", self)
         key.setFixedHeight(20)
@@ -75,6 +77,11 @@ class TopBar(QWidget):
         self.show_alerts(0)
         self.show_theme()
         theme.on_change(self.show_theme)
+
+    def resizeEvent(self, event: object) -> None:
+        """Where it is narrow the picture does for the word, and the search has the room."""
+        set_words(self.commands, "" if self.width() < NARROW else "Commands")
+        self.commands.setAccessibleName("Commands")
 
     def _flat(self, text: str, symbol: str, run: object) -> QPushButton:
         made = QPushButton(self)

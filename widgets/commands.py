@@ -320,6 +320,8 @@ def _view(window: Window) -> list[Command]:
             id="view.alerts", text="Show alerts", icon="bell", shortcut="Alt+3",
             run=lambda: window.show_dock("alerts"),
         ),
+        Command(id="view.sidebar", text="Show or hide the tree", icon="panel-left", shortcut="Ctrl+B",
+                run=window.toggle_tree),
         Command(id="view.dock", text="Show or hide the lower pane", icon="panel-bottom", shortcut="Ctrl+J",
                 run=window.toggle_dock),
         Command(id="view.theme", text="Light or dark", icon="sun-moon", shortcut="Ctrl+Shift+L",

@@ -13,6 +13,9 @@ from app.search import TEXT_KEYS
 from widgets import icons, theme
 
 HEIGHT_PX = 32
+HINTS = ("Search", "Search: web  state:running", "Search: web  state:running  group:web  cpu>80")
+AROUND_PX, SIGN_PX = 108, 60
+"""What stands beside the text: sign, key, margins; and without the key."""
 _KEYS = "|".join(TEXT_KEYS)
 _CHIP = re.compile(rf'(?:^|(?<=\s))(-?(?:{_KEYS}):(?:"[^"]+"|[^\s"]+))(?=\s)')
 
@@ -73,7 +76,7 @@ class SearchBox(QFrame):
         self._chips: list[Chip] = []
         self._said = ""
         self.setFixedHeight(HEIGHT_PX)
-        self.edit = QLineEdit(placeholderText="Search: web  state:running  group:web  cpu>80")
+        self.edit = QLineEdit(placeholderText=HINTS[-1])
         self.edit.setAccessibleName("Search")
         self.edit.setFrame(False)
         self._icon = QLabel()
@@ -207,6 +210,9 @@ class SearchBox(QFrame):
             self._remove(chip)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Where it is narrow, typing comes before the hint at the keys."""
+        """Where it is narrow, typing comes before the hint at the keys, and the hint is one that is seen whole."""
         super().resizeEvent(event)
         self._keycap.setVisible(self.width() > 260)
+        room = self.width() - (AROUND_PX if self.width() > 260 else SIGN_PX)
+        fits = [hint for hint in HINTS if self.edit.fontMetrics().horizontalAdvance(hint) <= room]
+        self.edit.setPlaceholderText(fits[-1] if fits else HINTS[0])

@@ -317,6 +317,7 @@ class TasksDock(QWidget):
         self._list = QVBoxLayout(inner)
         self._list.setContentsMargins(0, 0, 0, 0)
         self._list.setSpacing(0)
+        self.setMinimumHeight(1)
         self._list.addStretch(1)
         self._empty = label("Nothing runs. Moves, power changes and edits show here, with undo.", "empty", self)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -335,6 +336,15 @@ class TasksDock(QWidget):
 
     def rows(self) -> list[TaskRow]:
         return sorted(self._rows.values(), key=lambda row: row.task.created, reverse=True)
+
+    def busy(self) -> bool:
+        """Whether one of them runs, or waits for somebody."""
+        return any(row.task.active or row.task.state in WAITING for row in self._rows.values())
+
+    def newest(self) -> str:
+        """The newest one in a few words; empty where there is none."""
+        task = next((row.task for row in self.rows()), None)
+        return "" if task is None else f"{task.title.replace(' -> ', ' → ')}: {result_text(task) or task.state}"
 
     def clear_ended(self) -> None:
         """Take the finished ones off the list; those that can be undone stay."""

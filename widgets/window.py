@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QVBoxLayout, QWidget
 
 from backends.errors import BackendError
 from backends.model import Kind, Level, Ref
@@ -25,6 +25,7 @@ from widgets.menu import ObjectMenu
 from widgets.news import News
 from widgets.overview import OverviewPage
 from widgets.palette import Palette
+from widgets.panes import Panes
 from widgets.parts import fit
 from widgets.searchbox import SearchBox
 from widgets.sheet import sheet
@@ -45,7 +46,6 @@ log = logging.getLogger(__name__)
 
 PREVIEW_MS = 120
 WATCH_MS = 1000
-SMALL_PX = 1200
 SAVE_MS = 1500
 ELSEWHERE = ("view.search",)
 """The search field listens for its own shortcut."""
@@ -176,6 +176,7 @@ class Window(QMainWindow):
 
     def focus_tree(self) -> None:
         """F6 goes round: tree, tab, lower pane."""
+        self.panes.show_tree()
         stops = [self.tree.view, self.tabs.page(), self.dock.buttons[self.dock.pane]]
         focus = QApplication.focusWidget()
         inside = [stop is focus or (focus is not None and stop.isAncestorOf(focus)) for stop in stops]
@@ -197,19 +198,17 @@ class Window(QMainWindow):
     def show_overview(self) -> None:
         self.tabs.setCurrentIndex(0)
 
-    def show_dock(self, pane: str) -> None:
-        self._give_dock(80)
+    def show_dock(self, pane: str, by_hand: bool = True) -> None:
+        """Bring up a pane of the lower part; not `by_hand`: it folds up again by itself."""
+        self.dock.show()
         self.dock.show_pane(pane)
-
-    def _give_dock(self, least: int) -> None:
-        """Make the lower pane at least so high, in pixels."""
-        above, below = self._rows.sizes()
-        if below < least:
-            self._rows.setSizes([above + below - max(least, 180), max(least, 180)])
+        self.dock.unfold(by_hand=by_hand)
 
     def toggle_dock(self) -> None:
-        hidden = not self.dock.isVisible()
-        self.dock.setVisible(hidden)
+        self.dock.setVisible(self.dock.isHidden())
+
+    def toggle_tree(self) -> None:
+        self.panes.turn_tree()
 
     def toggle_theme(self) -> None:
         app = QApplication.instance()
@@ -233,10 +232,7 @@ class Window(QMainWindow):
     def state(self) -> dict[str, object]:
         return {
             "geometry": bytes(self.saveGeometry().toBase64().data()).decode(),
-            "columns": self._columns.sizes(),
-            "rows": self._rows.sizes(),
-            "dock": self.dock.pane,
-            "dock_shown": self.dock.isVisibleTo(self),
+            **self.panes.state(),
             "tabs": self.tabs.kept(),
             "tree": self.tree.state(),
             "theme": str(theme.mode()),
@@ -248,13 +244,7 @@ class Window(QMainWindow):
             return
         if isinstance(geometry := state.get("geometry"), str):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
-        for name, splitter in (("columns", self._columns), ("rows", self._rows)):
-            sizes = state.get(name)
-            if isinstance(sizes, list) and len(sizes) == 2 and all(isinstance(size, int) for size in sizes):
-                splitter.setSizes(sizes)
-        if state.get("dock") in self.dock.buttons:
-            self.dock.show_pane(str(state["dock"]))
-        self.dock.setVisible(state.get("dock_shown", True) is not False)
+        self.panes.restore(state)
         if isinstance(tree := state.get("tree"), dict):
             self.tree.restore(tree)
         if isinstance(tabs := state.get("tabs"), list):
@@ -265,8 +255,7 @@ class Window(QMainWindow):
 
     async def load_state(self) -> None:
         """As it was left; on a small screen the tree begins narrower."""
-        if self.width() < SMALL_PX:
-            self._columns.setSizes([316, self.width() - 316])
+        self.panes.begin(self.width())
         self.restore(await self.services.store.setting(STATE))
 
     def filled(self) -> None:
@@ -336,20 +325,9 @@ class Window(QMainWindow):
         inside = QVBoxLayout(right)
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.tabs)
-        self._columns = QSplitter(Qt.Orientation.Horizontal)
-        self._rows = QSplitter(Qt.Orientation.Vertical)
-        for splitter in (self._columns, self._rows):
-            splitter.setHandleWidth(1)
-            splitter.setChildrenCollapsible(False)
-            splitter.splitterMoved.connect(lambda *_: self._save_soon())
-        self._columns.addWidget(self.tree)
-        self._columns.addWidget(right)
-        self._columns.setStretchFactor(1, 1)
-        self._columns.setSizes([404, 1036])
-        self._rows.addWidget(self._columns)
-        self._rows.addWidget(self.dock)
-        self._rows.setStretchFactor(0, 1)
-        self._rows.setSizes([692, 124])
+        self.panes = Panes(self.tree, right, self.dock)
+        self.panes.resized.connect(self._save_soon)
+        self.panes.begin(self.width())
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
@@ -357,7 +335,7 @@ class Window(QMainWindow):
         self.top = TopBar(self, self.search)
         self.status = StatusBar(self, self.lag)
         column.addWidget(self.top)
-        column.addWidget(self._rows, 1)
+        column.addWidget(self.panes, 1)
         column.addWidget(self.status)
         self.setCentralWidget(centre)
         self._wire()
@@ -375,7 +353,7 @@ class Window(QMainWindow):
         tree.add_requested.connect(self.show_connect)
         tree.refused.connect(lambda ref, why: self.toasts.tell("amber", f"Cannot go to {self._name(ref)}", why))
         self.dock.opened.connect(self.open_ref)
-        self.dock.tasks.room_wanted.connect(lambda: self._give_dock(240))
+        self.dock.tasks.room_wanted.connect(lambda: self.panes.give_dock(240))
         self.dock.alerts.counted.connect(self.top.show_alerts)
         self.tabs.currentChanged.connect(lambda _: self._save_soon())
 

@@ -289,7 +289,7 @@ async def test_the_shown_tab_is_metered(window: Window) -> None:
 
 async def test_a_narrow_page_cuts_nothing_off(window: Window) -> None:
     window.resize(760, 480)
-    window._columns.setSizes([316, 444])
+    window.panes.columns.setSizes([316, 444])
     window.open_ref(WEB)
     page = window.tabs.page()
     assert isinstance(page, VmPage)

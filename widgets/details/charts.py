@@ -15,7 +15,7 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QBoxLayout, QLabel, QWidget
 
 from backends.model import Sample
 from widgets import format as fmt
@@ -29,6 +29,8 @@ GAP_S = 7.0
 """Longer without a sample than this, and the line is broken."""
 SPAN_S = 20 * 60
 HEIGHT = 148
+STACKED_PX = 216
+"""A narrower card has its value below its title."""
 MADE_AT_ONCE = 16
 """Classes of Qt between two breaths of the loop."""
 _pyqtgraph: ModuleType | None = None
@@ -115,7 +117,7 @@ class Chart(Card):
     ) -> None:
         super().__init__(title, parent)
         self.setFixedHeight(HEIGHT)
-        self._series, self._words, self.top = tuple(series), words, top
+        self._name, self._series, self._words, self.top = title, tuple(series), words, top
         self._ring: Ring | None = None
         self._reason = ""
         self._plot: Any = None
@@ -187,7 +189,7 @@ class Chart(Card):
         newest = self.newest()
         self.value.setText("" if newest is None else self._words(newest))
         spoken = f"{self._words(newest)} now" if newest is not None else self._reason
-        self.setAccessibleName(f"{self.title.text().capitalize()}: {spoken}")
+        self.setAccessibleName(f"{self._name}: {spoken}")
         if self._plot is None or empty or ring is None:
             return
         times = ring.times()
@@ -203,6 +205,17 @@ class Chart(Card):
         self._plot.setYRange(0, top, padding=0.02)
         for number, line in enumerate(self._grid, 1):
             line.setValue(top * number / 4)
+
+    @property
+    def _stacked(self) -> bool:
+        return self.width() < STACKED_PX
+
+    def resizeEvent(self, event: object) -> None:
+        way = QBoxLayout.Direction.TopToBottom if self._stacked else QBoxLayout.Direction.LeftToRight
+        self.head.setDirection(way)
+        self.head.setSpacing(0 if self._stacked else 6)
+        short = ", ".join(series.name for series in self._series)
+        self.title.setText((short if self._stacked else self._name).upper())
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.MouseMove:
@@ -226,7 +239,10 @@ class Chart(Card):
         for series in self._series:
             value = ring.column(series.read)[index]
             text = "no value" if math.isnan(value) else self._words(value)
-            words.append(f"{series.name} {text}" if len(self._series) > 1 else text)
+            words.append(f"{series.name} {text}" if len(self._series) > 1 and not self._stacked else text)
+        if self._stacked:
+            self.value.setText(", ".join(words))
+            return
         self.value.setText(f"{', '.join(words)}, {fmt.duration(max(0.0, time.time() - times[index]))} ago")
 
 
@@ -238,7 +254,7 @@ def meter_charts(background: Background, memory_bytes: int) -> dict[str, Chart]:
         ),
         "memory": Chart(
             "Memory",
-            [Series("used", "accent", lambda sample: sample.memory_used_bytes)],
+            [Series("memory", "accent", lambda sample: sample.memory_used_bytes)],
             lambda value: fmt.used_of(value, top) if (top := int(charts["memory"].top)) else fmt.size(value),
             background,
             top=float(memory_bytes),
@@ -253,5 +269,5 @@ def meter_charts(background: Background, memory_bytes: int) -> dict[str, Chart]:
             background,
         ),
     }
-    charts["io"].title.setToolTip("blue: disk, green: network")
+    charts["io"].setToolTip("blue: disk, green: network")
     return charts

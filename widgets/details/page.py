@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from backends.model import Kind, Object, Origin, Ref
 from widgets import format as fmt
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NARROW = 660
 TIGHT = 540
 """Below this width each card has a line of its own."""
+APART, UNBROKEN = "     ", "\N{NO-BREAK SPACE}"
 WIDE = 880
 """From this width on, cards stand three in a row."""
 
@@ -123,10 +124,9 @@ class Page(Tab):
             widget.setVisible(widget is self._title)
         self.head.addStretch(1)
         head.addLayout(self.head)
-        self.facts = QHBoxLayout()
-        self.facts.setSpacing(18)
-        head.addLayout(self.facts)
-        self._facts: list[QLabel] = []
+        self._facts = label("", "muted", self, copy=True)
+        self._facts.setWordWrap(True)
+        head.addWidget(self._facts)
         self.body.addLayout(head)
         self.banner = Banner(self)
         self.body.addWidget(self.banner)
@@ -136,17 +136,8 @@ class Page(Tab):
         super().show_name(name)
 
     def show_facts(self, texts: list[str]) -> None:
-        """The muted words below the title."""
-        while len(self._facts) < len(texts):
-            made = label("", "muted", self, copy=True)
-            made.setMinimumWidth(1)
-            self._facts.append(made)
-            self.facts.insertWidget(len(self._facts) - 1, made)
-            if len(self._facts) == 1:
-                self.facts.addStretch(1)
-        for number, made in enumerate(self._facts):
-            made.setText(texts[number] if number < len(texts) else "")
-            made.setVisible(number < len(texts))
+        """The muted words below the title, in as many lines as they need; none is broken apart."""
+        self._facts.setText(APART.join(text.replace(" ", UNBROKEN) for text in texts))
 
     def show_pills(self, texts: list[str]) -> None:
         for number, pill in enumerate(self.pills):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QPoint, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from backends.model import Vm
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 HEAD = ("Name", "State", "vCPU", "Memory", "Address", "Group")
 NUMBERS = (2, 3)
+WIDTHS = (130, 100, 64, 90, 130, 110)
+"""Of the columns, in pixels; the first has at least that."""
 ROWS_SHOWN = 12
 STATE_ICON = {"running": "play", "off": "square", "paused": "pause", "suspended": "pause", "crashed": "circle-x"}
 
@@ -93,7 +96,7 @@ class VmTable(QTableView):
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.horizontalHeader().setHighlightSections(False)
-        for column, width in enumerate((200, 100, 64, 90, 130, 110)):
+        for column, width in enumerate(WIDTHS):
             self.setColumnWidth(column, width)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._menu)
@@ -103,6 +106,14 @@ class VmTable(QTableView):
     def show_vms(self, vms: list[Vm]) -> None:
         self._rows.show_vms(vms)
         self.setFixedHeight(34 + 26 * max(1, min(ROWS_SHOWN, len(vms))))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """As many columns as are seen whole."""
+        super().resizeEvent(event)
+        room = self.viewport().width() - WIDTHS[0]
+        for column, width in enumerate(WIDTHS[1:], 1):
+            room -= width
+            self.setColumnHidden(column, room < 0)
 
     def _menu(self, at: QPoint) -> None:
         rows = {index.row() for index in self.selectedIndexes()}

@@ -235,7 +235,7 @@ class PlanDialog(QDialog):
             return
         for planned in ready:
             self._window.attempt(lambda planned=planned: self._services.migrations.start(planned))
-        self._window.show_dock("tasks")
+        self._window.show_dock("tasks", by_hand=False)
         self.accept()
 
     def done(self, result: int) -> None:
