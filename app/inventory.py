@@ -190,6 +190,7 @@ class Inventory:
                 created=item.created or known.created,
                 autostart=known.autostart if item.autostart is None else item.autostart,
                 manager=item.manager or known.manager,
+                hindrances=item.hindrances or known.hindrances,
                 detailed=known.origin != Origin.CACHE,
             )
         return item

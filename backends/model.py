@@ -128,7 +128,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vm(Object):
-    """A virtual machine. `disks`, `nics`, `addresses`, `tags` may come later than the rest (see `detailed`)."""
+    """A virtual machine. `disks`, `nics`, `addresses`, `tags` and more may come later (see `detailed`)."""
 
     state: PowerState = PowerState.UNKNOWN
     native_state: str = ""
@@ -152,6 +152,8 @@ class Vm(Object):
     autostart: bool | None = None
     persistent: bool = True
     manager: str = ""
+    hindrances: tuple[Finding, ...] = ()
+    """What keeps it where it is, or deserves a look before it moves, as far as a listing tells."""
     detailed: bool = False
 
 

@@ -70,7 +70,14 @@ class QuickFacts:
         )
         connection = self._sites.get(vm.ref.connection)
         platform = connection.kind if connection is not None else ""
-        facts = SourceFacts(vm=vm, capabilities=frozenset(), platform=platform, disks=disks, nics=vm.nics)
+        facts = SourceFacts(
+            vm=vm,
+            capabilities=frozenset(),
+            platform=platform,
+            disks=disks,
+            nics=vm.nics,
+            blocking=vm.hindrances,
+        )
         return switches(facts, connection)
 
     def target(self, to: Ref) -> TargetFacts:

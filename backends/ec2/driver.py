@@ -188,7 +188,7 @@ class Driver(Importing):
         found, volumes = await asyncio.gather(self._instances(region), self._volumes(region))
         found = [raw for raw in found if raw["State"]["Name"] != "terminated"]
         types = await self._learn_types(region, [raw["InstanceType"] for raw in found]) if found else {}
-        return [t.vm(self.name, region, raw, types, volumes) for raw in found]
+        return [t.vm(self.name, region, raw, types, volumes, self._local_store) for raw in found]
 
     async def _list_images(self, region: str) -> Sequence[Object]:
         found = await self._all(region, "describe_images", "Images", Owners=["self"])

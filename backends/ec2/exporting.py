@@ -36,14 +36,14 @@ class Exporting(Core):
         volumes = await self._volumes(region, _volume_ids(raw))
         types = await self._learn_types(region, [raw["InstanceType"]])
         disks = t.disk_facts(raw, volumes)
-        item = t.vm(self.name, region, raw, types, volumes)
+        item = t.vm(self.name, region, raw, types, volumes, self._local_store)
         return SourceFacts(
             vm=item,
             capabilities=frozenset(capability.value for capability in self.capabilities()),
             platform="ec2",
             disks=disks,
             nics=item.nics,
-            blocking=t.source_findings(raw, disks, raw["InstanceType"] in self._local_store),
+            blocking=item.hindrances,
             complete=True,
         )
 

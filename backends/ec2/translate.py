@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -92,8 +92,16 @@ def firmware(raw: Raw) -> str:
     return "bios" if mode == "legacy-bios" else "uefi"
 
 
-def vm(connection: str, region: str, raw: Raw, types: Mapping[str, Flavor], volumes: Mapping[str, Raw]) -> Vm:
-    """An instance; `types` are flavors by name, `volumes` descriptions by id."""
+def vm(
+    connection: str,
+    region: str,
+    raw: Raw,
+    types: Mapping[str, Flavor],
+    volumes: Mapping[str, Raw],
+    local_stores: Container[str] = (),
+) -> Vm:
+    """An instance; `types` are flavors by name, `volumes` descriptions by id, `local_stores` names of flavors that
+    have disks of their own."""
     tags = tags_of(raw)
     flavor = types.get(raw.get("InstanceType", ""))
     cpu = raw.get("CpuOptions") or {}
@@ -130,6 +138,7 @@ def vm(connection: str, region: str, raw: Raw, types: Mapping[str, Flavor], volu
         zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
         image=raw.get("ImageId", ""),
         started=raw.get("LaunchTime") if native == "running" else None,
+        hindrances=source_findings(raw, disks, raw.get("InstanceType", "") in local_stores),
         detailed=True,
     )
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backends.libvirt import hindrances
 from backends.libvirt.domainxml import Domain, parsed
 from backends.model import (
     Disk,
+    Finding,
     Host,
     Kind,
     Network,
@@ -83,6 +85,7 @@ class Details:
     machine: str = ""
     firmware: str = ""
     manager: str = ""
+    hindrances: tuple[Finding, ...] = ()
     agent: bool = field(default=False, compare=False)
 
 
@@ -138,6 +141,7 @@ def vm(connection: str, parent: Ref, item: Quick, details: Details | None, origi
         machine=details.machine,
         firmware=details.firmware,
         manager=details.manager,
+        hindrances=(*details.hindrances, *((hindrances.SAVED,) if item.saved else ())),
         detailed=True,
     )
 
@@ -155,6 +159,7 @@ def details(xml: str) -> Details:
         machine=domain.machine,
         firmware=domain.firmware,
         manager=manager(domain),
+        hindrances=tuple(hindrances.of_definition(domain)),
         agent=domain.agent,
     )
 

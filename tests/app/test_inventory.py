@@ -15,8 +15,10 @@ from backends.errors import Unreachable
 from backends.model import (
     Changed,
     Disk,
+    Finding,
     Host,
     Kind,
+    Level,
     Listing,
     Object,
     Origin,
@@ -123,7 +125,9 @@ def test_an_event_wins_over_a_listing_that_was_under_way() -> None:
 @pytest.mark.parametrize("by_event", [True, False])
 def test_details_are_kept_until_they_are_fetched_anew(by_event: bool) -> None:
     inventory = Inventory()
-    full = vm("1", disks=(Disk(target="vda"),), addresses=("10.0.0.1",), autostart=True, detailed=True)
+    kept = Finding(level=Level.AMBER, code="kernel", message="m")
+    full = vm("1", disks=(Disk(target="vda"),), addresses=("10.0.0.1",), hindrances=(kept,), detailed=True)
+    full = replace(full, autostart=True)
     inventory.apply(Changed((full,)))
     quick = vm("1", state=PowerState.OFF)
     if by_event:
@@ -131,9 +135,9 @@ def test_details_are_kept_until_they_are_fetched_anew(by_event: bool) -> None:
     else:
         inventory.listed(Listing(VMS, (quick,)), now() + timedelta(seconds=1), "a")
     assert inventory.get(full.ref) == replace(full, state=PowerState.OFF)
-    inventory.apply(Changed((replace(full, disks=()),)))
+    inventory.apply(Changed((replace(full, disks=(), hindrances=()),)))
     found = inventory.vm(full.ref)
-    assert found is not None and found.disks == ()
+    assert found is not None and (found.disks, found.hindrances) == ((), ())
 
 
 def test_what_the_cache_gave_is_still_to_be_detailed() -> None:

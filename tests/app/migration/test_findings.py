@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from app.inventory import Inventory
+from app.migration.facts import QuickFacts
 from app.migration.findings import findings
 from app.migration.forecast import Experience, pair
 from app.migration.plan import Forecast, Mapping, Mode, Plan
 from app.migration.planning import Wish, judged
 from app.store import codec
 from backends.driver import Capability
+from backends.errors import NotFound
 from backends.model import (
     DiskFacts,
     Finding,
@@ -74,6 +77,19 @@ TARGET = TargetFacts(
     complete=True,
 )
 FLAVOR = Flavor(ref=Ref("b", Kind.FLAVOR, "tiny"), name="tiny", vcpus=1, memory_bytes=GIB)
+
+
+class Nowhere:
+    """No connections."""
+
+    def get(self, name: str) -> None:
+        return None
+
+    def driver(self, name: str) -> Any:
+        raise NotFound(name)
+
+    def subscribe(self, function: Any) -> Any:
+        return lambda: None
 
 
 def codes(verdict_of: Any, level: Level) -> set[str]:
@@ -277,3 +293,20 @@ def test_a_guest_with_its_hosts_kernel_starts_on_no_other_platform() -> None:
     (red,) = (item for item in opinion.findings if item.code == "kernel")
     assert (opinion.colour, red.level) == ("red", Level.RED)
     assert "boot loader" in red.cure
+
+
+@pytest.mark.parametrize("code", ["kernel", "passthrough"])
+def test_what_the_inventory_knows_of_a_vm_is_judged_while_it_is_held(code: str) -> None:
+    level = Level.AMBER if code == "kernel" else Level.RED
+    hindrance = Finding(level=level, code=code, message="it needs its host", cure="c")
+    guest = replace(GUEST, hindrances=(hindrance,), state=PowerState.OFF)
+    held = replace(QuickFacts(Inventory(), Nowhere()).source(guest), platform="p", online=True, capabilities=ALL)
+    complete = replace(SOURCE, vm=guest, blocking=(hindrance,))
+    for platform in ("p", "q"):
+        target = replace(TARGET, platform=platform)
+        said = [
+            [item for item in judge(Mode.COLD, source, target).findings if item.code == code]
+            for source in (held, complete)
+        ]
+        assert said[0] == said[1] != []
+        assert judge(Mode.COLD, held, target).allowed == (code == "kernel" and platform == "p")

@@ -33,6 +33,8 @@ def test_what_keeps_an_instance(
     said = " ".join(item.message for item in found)
     assert ("abc123" in said) == ("product-codes" in expected)
     assert ("/dev/sdf" in said) == ("encrypted-volumes" in expected)
+    listed = t.vm("cloud", "eu", {"InstanceId": "i-1", "InstanceType": "m5d", **raw}, {}, {}, {"m5d"} if local else ())
+    assert [item.code for item in listed.hindrances] == [code for code in expected if code != "encrypted-volumes"]
 
 
 def source(platform: str, arch: str) -> SourceFacts:

@@ -9,9 +9,10 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from backends.libvirt import create, facts
+from backends.driver import Settings
+from backends.libvirt import Driver, create, facts, hindrances, translate
 from backends.libvirt.domainxml import Domain
-from backends.model import DiskFacts, Level, VmSpec
+from backends.model import DiskFacts, Kind, Level, Origin, Ref, Scope, Vm, VmSpec
 
 DOMAIN = (
     "<domain type='kvm'><name>g</name><memory>8192</memory><vcpu>1</vcpu><os{firmware}><type>hvm</type>{os}</os>"
@@ -20,11 +21,12 @@ DOMAIN = (
 POOL = "<pool type='dir'><name>default</name><target><path>{}</path></target></pool>"
 SNAPSHOT = "<domainsnapshot><name>before</name></domainsnapshot>"
 MIB = 1 << 20
+VMS = Scope(frozenset({Kind.VM}))
 
 
 def found(devices: str = "", firmware: str = "", os: str = "", more: str = "") -> dict[str, Level]:
     definition = Domain.parse(DOMAIN.format(devices=devices, firmware=firmware, os=os, more=more))
-    findings = facts.blocking(definition)
+    findings = hindrances.of_definition(definition)
     assert all(item.cure or item.code in ("macvtap", "block") for item in findings)
     return {item.code: item.level for item in findings}
 
@@ -79,6 +81,42 @@ def test_snapshots_and_saved_memory_are_said(host: libvirt.virConnect) -> None:
     assert (snapshots.code, snapshots.level, "cold" in snapshots.cure) == ("snapshots", Level.AMBER, True)
     item.managedSave(0)
     assert [(one.code, one.level) for one in facts.held(item)][-1] == ("saved", Level.RED)
+
+
+async def test_the_inventory_knows_what_keeps_a_vm(tmp_path: Path) -> None:
+    """Listing and complete facts say the same: the row's verdict while a VM is held is the plan's."""
+    kernel = DOMAIN.format(devices="", firmware="", os="<kernel>/boot/vmlinuz</kernel>", more="")
+    passed = DOMAIN.replace("<name>g", "<name>h").format(
+        devices="<hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/><product id='0x2'/></source></hostdev>"
+        "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>",
+        firmware="",
+        os="<loader readonly='yes' type='pflash'>/OVMF.fd</loader><nvram>/nvram/h.fd</nvram>",
+        more="",
+    )
+    file = tmp_path / "node.xml"
+    file.write_text(f"<node>{kernel}{passed}</node>".replace("type='kvm'", "type='test'"))
+    driver = Driver("host", Settings({"uri": f"test://{file}"}))
+    try:
+        await driver.connect()
+        for name, codes in (("g", ["kernel"]), ("h", ["passthrough", "tpm", "nvram"])):
+            listed = (await driver.list(VMS)).objects
+            ref = next(item.ref for item in listed if item.name == name)
+            await driver.session.refresh(ref.id)
+            (known,) = (item for item in (await driver.list(VMS)).objects if item.ref == ref)
+            facts = await driver.export_facts(ref)
+            assert isinstance(known, Vm)
+            assert [item.code for item in known.hindrances] == codes
+            assert known.hindrances == facts.blocking == facts.vm.hindrances
+    finally:
+        await driver.close()
+
+
+def test_saved_memory_is_known_to_the_inventory() -> None:
+    details = translate.details(DOMAIN.format(devices="", firmware="", os="", more=""))
+    for saved, expected in ((True, ["saved"]), (False, [])):
+        quick = translate.Quick("u", "g", libvirt.VIR_DOMAIN_SHUTOFF, saved=saved)
+        vm = translate.vm("host", Ref("host", Kind.HOST, "h"), quick, details, Origin.POLL)
+        assert [item.code for item in vm.hindrances] == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import libvirt
 import pytest
 
 from backends.errors import Denied, NotFound, QuotaExceeded, Unreachable
-from backends.libvirt import facts, live, translate
+from backends.libvirt import hindrances, live, translate
 from backends.libvirt.client import ERRORS, translated
 from backends.libvirt.domainxml import Domain
 from backends.libvirt.translate import Quick
@@ -84,7 +84,7 @@ def test_the_address_is_always_given_and_bandwidth_is_in_mib() -> None:
 def test_devices_of_the_host_forbid_a_move() -> None:
     inside = "<hostdev mode='subsystem' type='pci'/><filesystem/><interface type='vdpa'><mac address='x'/></interface>"
     text = f"<domain><name>n</name><os><type>hvm</type></os><devices>{inside}</devices></domain>"
-    found = facts.blocking(Domain.parse(text))
+    found = hindrances.of_definition(Domain.parse(text))
     assert [finding.code for finding in found] == ["passthrough", "passthrough", "filesystem"]
     assert all(finding.level == Level.RED and finding.cure for finding in found)
-    assert facts.blocking(Domain.parse("<domain><name>n</name></domain>")) == []
+    assert hindrances.of_definition(Domain.parse("<domain><name>n</name></domain>")) == []
