@@ -47,7 +47,9 @@ class Courier:
             process = await asyncio.to_thread(self._start, job, secrets, words)
 
             def listen() -> None:
-                with contextlib.suppress(RuntimeError):
+                assert process.stdout is not None
+                # Closed as soon as nobody reads on: a process that goes on talking ends by that.
+                with process.stdout, contextlib.suppress(RuntimeError):
                     for item in _events(process):
                         loop.call_soon_threadsafe(events.put_nowait, item)
                     loop.call_soon_threadsafe(events.put_nowait, None)
@@ -122,18 +124,14 @@ def _error(event: Event) -> BackendError:
 def _end(process: subprocess.Popen[bytes], listener: threading.Thread) -> None:
     """Close its standard input, wait, and kill it if it does not end. Blocking."""
     assert process.stdin is not None
-    assert process.stdout is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
-    if not listener.is_alive():
-        process.stdout.close()
     try:
         process.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
     listener.join(GRACE_S)
-    process.stdout.close()
 
 
 def _tail(words: IO[bytes]) -> str:

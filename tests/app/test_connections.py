@@ -146,7 +146,8 @@ async def test_a_dead_site_delays_nobody(house: House) -> None:
     assert dead.state == ConnectionState.CONNECTING
 
 
-async def test_closing_ends_though_the_server_hangs(house: House) -> None:
+async def test_closing_ends_though_the_server_hangs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.link.CLOSE_S", 0.3)
     house.world("a").stuck_close = True
     connection = await house.add("a")
     await until(lambda: connection.listed)

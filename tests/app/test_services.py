@@ -259,7 +259,10 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
     assert "canary" not in redact(text)
 
 
-async def test_closing_ends_in_seconds_whatever_hangs(services: Services, worlds: dict[str, World]) -> None:
+async def test_closing_ends_in_seconds_whatever_hangs(
+    services: Services, worlds: dict[str, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.link.CLOSE_S", 0.3)
     worlds["a"].stuck_close = True
     worlds["b"] = World(stuck=True, stuck_close=True)
     await services.connections.add("fake", "b", {"url": "x"}, {})

@@ -41,24 +41,25 @@ def test_a_red_plan_does_not_move(pair: Shell) -> None:
     assert "a/web-01" in pair.vms()
 
 
-def test_move_and_undo(pair: Shell) -> None:
-    before = pair.vms()["a/mail-01"]
-    row = pair.json("move", "a/mail-01", "--to", "b")
+def test_move_and_undo(shell: Shell) -> None:
+    shell.connect(a={"vms": "5", "move_seconds": "0.1"}, b={"vms": "3", "move_seconds": "0.1"})
+    before = shell.vms()["a/mail-01"]
+    row = shell.json("move", "a/mail-01", "--to", "b")
     assert {"ok", "task", "seconds", "downtime_s", "bytes_sent", "target_ref"} <= set(row)
     assert row["ok"] is True
     assert row["seconds"] > 0
-    after = pair.vms()
+    after = shell.vms()
     assert "a/mail-01" not in after
     assert after["b/mail-01"]["uid"] == before["uid"]
     assert after["b/mail-01"]["ref"] == row["target_ref"]
     assert row["target"] == "b/mail-01"
-    kept = pair.run("disconnect", "a")
+    kept = shell.run("disconnect", "a")
     assert kept.returncode == 2
     assert row["task"] in kept.stderr
-    done = pair.run("undo", row["task"], "--json")
+    done = shell.run("undo", row["task"], "--json")
     assert done.returncode == 0, done.stderr
-    assert pair.run("disconnect", "b").returncode == 0, "nothing hangs on it any more"
-    assert pair.vms()["a/mail-01"]["uid"] == before["uid"]
+    assert shell.run("disconnect", "b").returncode == 0, "nothing hangs on it any more"
+    assert shell.vms()["a/mail-01"]["uid"] == before["uid"]
 
 
 def test_an_undo_that_loses_something_is_asked_about(pair: Shell) -> None:
