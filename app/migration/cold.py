@@ -151,6 +151,23 @@ async def end_export(move: Move) -> None:
     await move.exports.discard_export(move.plan.id)
 
 
+async def verify(move: Move) -> Result:
+    """Read back what was written, and what an earlier owner copied on the source as well, as long as nothing is
+    switched: whatever was half fenced is taken back to be read."""
+    record = move.journal.record
+    if move.earlier and move.session is None:
+        if "fence" in record.begun:
+            with contextlib.suppress(NotFound):
+                await unfence(move)
+        # One that is gone is told by the fence: the copy may be all that is left.
+        if await look(move.source, move.plan.vm) is not None:
+            await export(move)
+    result = await transfer.verify(move)
+    if "release" in record.done:
+        await end_export(move)
+    return result
+
+
 async def release(move: Move) -> Result:
     await end_export(move)
     await asyncio.to_thread(transfer.forget, move)
@@ -232,6 +249,10 @@ async def identity(move: Move) -> Result:
     return {}
 
 
+def _did(move: Move, step: str) -> bool:
+    return step in move.journal.record.done
+
+
 def _moves(plan: Plan) -> bool:
     return not plan.copy
 
@@ -278,7 +299,14 @@ STEPS = (
         undo=discard,
     ),
     Step(name="stop", stage=PREPARE, describe=_stops, when=_moves, run=stop, undo=start_source_again, stoppable=True),
-    Step(name="export", stage=COPY, describe=lambda plan: "", run=export, undo=end_export, again=True),
+    Step(
+        name="export",
+        stage=COPY,
+        describe=lambda plan: "",
+        run=export,
+        undo=end_export,
+        again=lambda move: not _did(move, "copy"),
+    ),
     Step(
         name="copy",
         stage=COPY,
@@ -290,7 +318,8 @@ STEPS = (
         name="verify",
         stage=VERIFY,
         describe=lambda plan: "Read the disks back and compare them with what was sent (SHA-256)",
-        run=transfer.verify,
+        run=verify,
+        again=lambda move: bool(move.earlier) and not _did(move, "fence"),
         stoppable=True,
     ),
     Step(name="release", stage=VERIFY, describe=lambda plan: "", run=release),
@@ -368,7 +397,7 @@ UNDO = (
         stage=PREPARE,
         describe=lambda plan: f"Stop {name_of(plan)} on {plan.to.connection}",
         run=undo_stop,
-        again=True,
+        again=lambda move: not _did(move, "undo-fence"),
         forward=True,
     ),
     Step(

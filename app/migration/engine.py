@@ -31,9 +31,10 @@ async def forward(move: Move) -> None:
     record = move.journal.record
     steps = itinerary(move.plan, undoes=record.undoes)
     beyond = any(step.forward and step.name in record.begun for step in steps)
+    move.earlier = frozenset(record.disks)
     try:
         for step in steps:
-            if step.name in record.done and not (step.again and _needed(move, step, steps)):
+            if step.name in record.done and not step.again(move):
                 continue
             _enter(move.task, step.stage)
             beyond = beyond or step.forward
@@ -45,12 +46,6 @@ async def forward(move: Move) -> None:
         raise
     _leave(move.task)
     await uninterrupted(move.journal.close("done"))
-
-
-def _needed(move: Move, step: Step, steps: tuple[Step, ...]) -> bool:
-    """What lives only as long as its process is made anew where the step right after it is still to be done."""
-    following = steps[steps.index(step) + 1]
-    return following.name not in move.journal.record.done
 
 
 async def _do(move: Move, step: Step, *, stoppable: bool) -> None:

@@ -27,6 +27,7 @@ from backends import registry
 from backends.disks import DiskSink, DiskSource
 from backends.driver import Exports, Imports, Settings
 from backends.errors import BackendError, Cancelled, Invalid
+from backends.model import DiskSpec
 
 STOPPED = 3
 LAST_SECONDS = 5.0
@@ -51,30 +52,32 @@ class Mover:
 
     def run(self) -> dict[str, Any]:
         """The final event. Raises what source and sink raise."""
-        if self._job.disk_id:
-            return self._read_back()
-        return self._copy()
-
-    def _copy(self) -> dict[str, Any]:
         job = self._job
+        if job.sink is not None and job.disk_id:
+            return self._read_back(job.sink)
         if job.source is None:
             raise Invalid("a copy needs a source")
         exporter = cast(type[Exports], registry.load(job.source.backend))
-        importer = cast(type[Imports], registry.load(job.sink.backend))
         source: DiskSource = exporter.open_source(job.source, self._source_settings)
         try:
-            sink: DiskSink = importer.open_sink(job.sink, self._sink_settings)
-            self._tell({"event": "begun"})
-            resume = sink.resume_at(job.resume)
-            if resume:
-                self._tell({"event": "note", "text": f"goes on at byte {resume}"})
-            filtered = Throttle(source, job.bandwidth_bps, self._stop.wait) if job.bandwidth_bps else source
-            words = () if resume else command(filtered.handle(), sink.handle())
-            digest = self._hand_over(words, source, sink) if words else self._run(filtered, sink, resume)
-            ident = sink.commit()
+            if job.sink is None:
+                return {"event": "done", "digest": self._run(source, None, 0)}
+            return self._copy(source, job.sink)
         finally:
             source.close()
-        return {"event": "done", "id": ident, "digest": digest, "size": source.size}
+
+    def _copy(self, source: DiskSource, spec: DiskSpec) -> dict[str, Any]:
+        job = self._job
+        importer = cast(type[Imports], registry.load(spec.backend))
+        sink: DiskSink = importer.open_sink(spec, self._sink_settings)
+        self._tell({"event": "begun"})
+        resume = sink.resume_at(job.resume)
+        if resume:
+            self._tell({"event": "note", "text": f"goes on at byte {resume}"})
+        filtered = Throttle(source, job.bandwidth_bps, self._stop.wait) if job.bandwidth_bps else source
+        words = () if resume else command(filtered.handle(), sink.handle())
+        digest = self._hand_over(words, source, sink) if words else self._run(filtered, sink, resume)
+        return {"event": "done", "id": sink.commit(), "digest": digest, "size": source.size}
 
     def _hand_over(self, words: Sequence[str], source: DiskSource, sink: DiskSink) -> str:
         """A tool copies. What it read is hashed after it: beside it, that would take the processor from the copy."""
@@ -95,9 +98,9 @@ class Mover:
         self._tell({"event": "copied"})
         return Copy(source, None, stop=self._stop).run()
 
-    def _read_back(self) -> dict[str, Any]:
-        importer = cast(type[Imports], registry.load(self._job.sink.backend))
-        written = importer.read_back(self._job.sink, self._job.disk_id, self._sink_settings)
+    def _read_back(self, spec: DiskSpec) -> dict[str, Any]:
+        importer = cast(type[Imports], registry.load(spec.backend))
+        written = importer.read_back(spec, self._job.disk_id, self._sink_settings)
         try:
             if written.size < self._job.length:
                 raise Invalid(f"the written disk has {written.size} bytes, {self._job.length} were sent")

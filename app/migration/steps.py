@@ -17,7 +17,8 @@ class Step:
     """One step. `run` and `undo` may be called again after a crash and find their work done.
 
     `describe(plan)` is its line in the plan; `when(plan)` whether it belongs to this plan at all.
-    `again`: what it made lives only as long as this process, so it is done anew after a crash.
+    `again(move)`: whether who takes a broken move up does it anew, though it is done: what it made lived only as long
+    as its process, or what it proved may not be true any more.
     `forward`: from here on nothing is taken back any more; errors wait and go on.
     `stoppable`: a cancel ends it at once; the others are short, and are waited for.
     """
@@ -28,6 +29,6 @@ class Step:
     run: Callable[[Move], Awaitable[dict[str, Any]]]
     when: Callable[[Plan], bool] = lambda plan: True
     undo: Callable[[Move], Awaitable[None]] | None = None
-    again: bool = False
+    again: Callable[[Move], bool] = lambda move: False
     forward: bool = False
     stoppable: bool = False

@@ -15,8 +15,8 @@ from app.migration.move import Move
 from app.migration.planning import plain
 from app.migration.steps import COPY, VERIFY
 from app.store import codec
-from backends.driver import Settings, SignsIn
-from backends.errors import Invalid, Unreachable
+from backends.driver import ExportSession, Settings, SignsIn
+from backends.errors import Conflict, Invalid, Unreachable
 from backends.model import DiskSpec, Progress
 
 log = logging.getLogger(__name__)
@@ -86,10 +86,10 @@ async def _run(move: Move, job: Job, tell: Any) -> Mapping[str, Any]:
     """Start a mover with the settings of both connections; secrets go by their own way."""
     secrets: dict[str, str] = {}
     values: dict[str, dict[str, str]] = {}
-    sides = [("sink", move.plan.to.connection)]
-    if job.source is not None:
-        sides.append(("source", move.plan.vm.connection))
-    for side, name in sides:
+    sides = (("sink", job.sink, move.plan.to.connection), ("source", job.source, move.plan.vm.connection))
+    for side, spec, name in sides:
+        if spec is None:
+            continue
         settings = await _settings(move, name)
         values[side] = dict(settings.values)
         for key, value in settings.secrets.items():
@@ -98,7 +98,7 @@ async def _run(move: Move, job: Job, tell: Any) -> Mapping[str, Any]:
         source=job.source,
         source_settings=values.get("source", {}),
         sink=job.sink,
-        sink_settings=values["sink"],
+        sink_settings=values.get("sink", {}),
         disk_id=job.disk_id,
         length=job.length,
         resume=job.resume,
@@ -112,16 +112,12 @@ async def copy(move: Move) -> Result:
     record, session = move.journal.record, move.session
     if session is None:
         raise Invalid("the source's disks are not open")
-    sources = {plain(disk.target): disk for disk in session.disks}
     sinks = _sinks(move)
     meter = Meter(move, COPY, [sink.size_bytes for sink in sinks])
     began = time.monotonic()
     for number, sink in enumerate(sinks):
         if number not in record.disks:
-            source = sources.get(plain(sink.target))
-            if source is None:
-                raise Invalid(f"the source has no disk {sink.target}")
-            await _copy_disk(move, number, source, sink, meter)
+            await _copy_disk(move, number, _source_of(session, sink), sink, meter)
     seconds = time.monotonic() - began
     return {
         "disks": [record.disks[number] for number in range(len(sinks))],
@@ -158,21 +154,45 @@ async def _copy_disk(move: Move, number: int, source: DiskSpec, sink: DiskSpec, 
 
 
 async def verify(move: Move) -> Result:
-    """Read every written disk back, over the source's own length. Raises Invalid where a byte differs."""
-    sinks = _sinks(move)
+    """Read every written disk back, over the source's own length. Raises Invalid where a byte differs.
+
+    Where an earlier owner copied a disk, it is read again on the source too, in `move.session`: the VM may have been
+    started and stopped since. Raises Conflict where it wrote.
+    """
+    sinks, session = _sinks(move), move.session
     copied = move.journal.record.done["copy"]["disks"]
-    meter = Meter(move, VERIFY, [int(disk["size"]) for disk in copied])
+    again = sorted(move.earlier) if session is not None else []
+    meter = Meter(move, VERIFY, [int(copied[number]["size"]) for number in (*range(len(sinks)), *again)])
     for number, (sink, disk) in enumerate(zip(sinks, copied, strict=True)):
-
-        def tell(event: Mapping[str, Any], number: int = number, target: str = sink.target) -> None:
-            if event["event"] == "progress":
-                meter.tell(number, int(event["done"]), int(event["total"]), target)
-
         job = Job(sink=sink, disk_id=str(disk["id"]), length=int(disk["size"]))
-        found = await _run(move, job, tell)
-        if found["digest"] != disk["digest"]:
+        if await _digest(move, job, meter, number, sink.target) != disk["digest"]:
             raise Invalid(
                 f"disk {sink.target} on {move.plan.to.connection} is not what was sent",
                 cure="move it again; if that repeats, look at the target's storage",
             )
+    for place, number in enumerate(again, len(sinks)):
+        target = sinks[number].target
+        job = Job(source=_source_of(session, sinks[number]))
+        if await _digest(move, job, meter, place, target) != copied[number]["digest"]:
+            raise Conflict(
+                f"disk {target} changed on {move.plan.vm.connection} after it was copied: the VM ran while its move "
+                "was interrupted",
+                cure="move it again",
+            )
     return {"digests": [disk["digest"] for disk in copied]}
+
+
+async def _digest(move: Move, job: Job, meter: Meter, place: int, target: str) -> str:
+    def tell(event: Mapping[str, Any]) -> None:
+        if event["event"] == "progress":
+            meter.tell(place, int(event["done"]), int(event["total"]), target)
+
+    return str((await _run(move, job, tell))["digest"])
+
+
+def _source_of(session: ExportSession | None, sink: DiskSpec) -> DiskSpec:
+    """The source's disk that goes into this one. Raises Invalid where it is not there any more."""
+    found = {plain(disk.target): disk for disk in session.disks} if session is not None else {}
+    if plain(sink.target) not in found:
+        raise Invalid(f"the source has no disk {sink.target}")
+    return found[plain(sink.target)]
