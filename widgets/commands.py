@@ -40,6 +40,13 @@ POWER_WORDS = {
     PowerAction.SAVE: ("Save to disk", "hard-drive-download"),
     PowerAction.RESTORE: ("Restore", "hard-drive-upload"),
 }
+PLACES = {
+    "vm": "Virtual machines",
+    "power": "Virtual machines",
+    "site": "Sites",
+    "console": "Consoles",
+    "view": "Window",
+}
 ALWAYS_OFFERED = (PowerAction.START, PowerAction.SHUTDOWN)
 
 
@@ -61,6 +68,11 @@ class Command:
     menu: str = ""
     part: int = 0
     local: bool = False
+
+    @property
+    def place(self) -> str:
+        """What the sheet of keys puts it under."""
+        return PLACES.get(self.id.partition(".")[0], "Program")
 
 
 def able(services: Services, refs: Sequence[Ref], capability: Capability) -> list[Ref]:
@@ -333,7 +345,9 @@ def _program(window: Window) -> list[Command]:
     verbs = window.verbs
     return [
         Command(id="app.palette", text="All commands", icon="command", shortcut="Ctrl+K", run=window.show_palette),
+        Command(id="app.keys", text="Help: keyboard shortcuts, all keys", icon="circle-question-mark", shortcut="F1",
+                run=window.show_keys),
         Command(id="app.connect", text="Add a connection…", icon="plus", shortcut="Ctrl+N", run=verbs.connect),
         Command(id="app.welcome", text="Welcome page", icon="sparkles", run=window.show_welcome),
         Command(id="app.quit", text="Quit", icon="log-out", shortcut="Ctrl+Q", run=window.close_window),
-    ]
+    ]  # fmt: skip

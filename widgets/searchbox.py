@@ -6,11 +6,12 @@ import re
 from typing import Protocol
 
 from PySide6.QtCore import QEvent, QObject, QRect, QStringListModel, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent, QShortcut
+from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QCompleter, QFrame, QHBoxLayout, QLabel, QLineEdit, QToolButton, QWidget
 
 from app.search import TEXT_KEYS
 from widgets import icons, theme
+from widgets.keys import bind
 
 HEIGHT_PX = 32
 HINTS = ("Search", "Search: web  state:running", "Search: web  state:running  group:web  cpu>80")
@@ -98,7 +99,7 @@ class SearchBox(QFrame):
         self.edit.returnPressed.connect(self._on_return)
         self.edit.installEventFilter(self)
         self.setFocusProxy(self.edit)
-        QShortcut(QKeySequence.StandardKey.Find, self, activated=self.go)
+        bind(self, QKeySequence.StandardKey.Find, "Search", "Window", self.go)
         theme.on_change(self.restyle)
         self.restyle()
 

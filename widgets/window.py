@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QVBoxLayout, QWidget
 
 from backends.errors import BackendError
@@ -21,6 +21,7 @@ from widgets.commands import Command, table
 from widgets.dock import Dock
 from widgets.eventlog import Line
 from widgets.icons import icon
+from widgets.keys import bind
 from widgets.menu import ObjectMenu
 from widgets.news import News
 from widgets.overview import OverviewPage
@@ -219,6 +220,11 @@ class Window(QMainWindow):
     def show_palette(self) -> None:
         Palette(self).show()
 
+    def show_keys(self) -> None:
+        from widgets.shortcuts import KeySheet
+
+        KeySheet(self).show()
+
     def show_welcome(self) -> None:
         from widgets.firstrun import FirstRun
 
@@ -358,14 +364,13 @@ class Window(QMainWindow):
         self.tabs.currentChanged.connect(lambda _: self._save_soon())
 
     def _shortcuts(self) -> None:
+        here = Qt.ShortcutContext.WidgetWithChildrenShortcut
         for command in self.commands.values():
             if not command.shortcut or command.id in ELSEWHERE:
                 continue
-            owner = self.tabs if command.local else self
-            shortcut = QShortcut(QKeySequence(command.shortcut), owner)
-            if command.local:
-                shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(lambda command=command: self.run_command(command.id))
+            owner, context = (self.tabs, here) if command.local else (self, Qt.ShortcutContext.WindowShortcut)
+            run = partial(self.run_command, command.id)
+            bind(owner, command.shortcut, command.text.rstrip("…"), command.place, run, context)
 
     def run_command(self, ident: str) -> None:
         """Run a command, or say why not now."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QPalette, QResizeEvent, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QPalette, QResizeEvent
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from backends.model import Kind, Ref
 from widgets import icons, theme
+from widgets.keys import bind
 from widgets.tree.drop import Holding
 from widgets.tree.forest import Key
 from widgets.tree.grouping import Grouping
@@ -150,14 +151,12 @@ class Tree(QWidget):
         self.group_by.settings.clicked.connect(self._show_settings)
 
     def _shortcuts(self) -> None:
-        for keys, function in (
-            (QKeySequence.StandardKey.Copy, self.copy_names),
-            (QKeySequence.StandardKey.Cut, self.cut),
-            (QKeySequence.StandardKey.Paste, self.paste),
+        for keys, text, function in (
+            (QKeySequence.StandardKey.Copy, "Copy the names", self.copy_names),
+            (QKeySequence.StandardKey.Cut, "Cut: take VMs to move them", self.cut),
+            (QKeySequence.StandardKey.Paste, "Paste: move what was cut here", self.paste),
         ):
-            shortcut = QShortcut(keys, self.view)
-            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(function)
+            bind(self.view, keys, text, "Tree", function, Qt.ShortcutContext.WidgetShortcut)
 
     def close(self) -> bool:
         """Follow the services no longer."""

@@ -18,7 +18,7 @@ SECTION_TITLES = {
 }
 HINTS = {
     Section.LOCAL: "Add a KVM host",
-    Section.PRIVATE: "Add OpenStack, vSphere, CloudStack",
+    Section.PRIVATE: "Add OpenStack, vSphere…",
     Section.PUBLIC: "Add a cloud account",
 }
 FEW = 8

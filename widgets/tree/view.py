@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import (
@@ -72,6 +73,7 @@ class View(QTableView):
         self._tall: set[int] = set()
         self._hover_timer = QTimer(self, singleShot=True, interval=HOVER_OPEN_MS)
         self._hover_timer.timeout.connect(self._open_hovered)
+        self.keys = self._made_keys()
         self._set_up()
         rows.visible = self.visible_rows
         self.setModel(rows)
@@ -200,23 +202,28 @@ class View(QTableView):
             painter.drawText(room, Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap, self.nothing)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        row, key = self.currentIndex().row(), event.key()
-        if event.modifiers() & ~(Qt.KeyboardModifier.KeypadModifier | Qt.KeyboardModifier.ShiftModifier) or row < 0:
+        row, plain = self.currentIndex().row(), Qt.KeyboardModifier.KeypadModifier | Qt.KeyboardModifier.ShiftModifier
+        key = Qt.Key.Key_Return if event.key() == Qt.Key.Key_Enter else event.key()
+        found = self.keys.get(Qt.Key(key))
+        if event.modifiers() & ~plain or row < 0 or found is None or self.state() == self.State.EditingState:
             super().keyPressEvent(event)
-        elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
-            self._sideways(row, key == Qt.Key.Key_Right)
-        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.state() != self.State.EditingState:
-            self.activate(row)
-        elif key == Qt.Key.Key_F2:
-            self.edit_row(row)
-        elif key == Qt.Key.Key_Delete:
-            self.delete_wanted.emit()
-        elif key == Qt.Key.Key_Escape and self.cut:
-            self.set_cut(())
-        elif key == Qt.Key.Key_Menu:
-            self.menu_wanted.emit(self.viewport().mapToGlobal(self.visualRect(self.currentIndex()).center()))
         else:
-            super().keyPressEvent(event)
+            found[1](row)
+
+    def _made_keys(self) -> dict[Qt.Key, tuple[str, Callable[[int], None]]]:
+        """What the tree's own keys do to the current row, in words and in deed."""
+        return {
+            Qt.Key.Key_Right: ("Open the row, then go into it", lambda row: self._sideways(row, True)),
+            Qt.Key.Key_Left: ("Close the row, then go to what it stands below", lambda row: self._sideways(row, False)),
+            Qt.Key.Key_Return: ("Show the details", self.activate),
+            Qt.Key.Key_F2: ("Rename in place", self.edit_row),
+            Qt.Key.Key_Delete: ("Delete what is selected", lambda _: self.delete_wanted.emit()),
+            Qt.Key.Key_Menu: ("Menu of what is selected", lambda _: self.menu_wanted.emit(self._menu_place())),
+            Qt.Key.Key_Escape: ("Put back what was cut", lambda _: self.set_cut(())),
+        }
+
+    def _menu_place(self) -> QPoint:
+        return self.viewport().mapToGlobal(self.visualRect(self.currentIndex()).center())
 
     def keyboardSearch(self, search: str) -> None:
         """Typing jumps to the next row whose name begins so."""
