@@ -50,7 +50,7 @@ def test_typing_at_the_login_prompt_and_a_live_migration_under_the_console(
     lab: Lab, healed: Lab, home: Path, tmp_path: Path
 ) -> None:
     guest = lab.make(lab.a, pool="shared")
-    guest.wait_beats(lab.a)
+    guest.wait_beats(lab.a, 1)
     with desktop(tmp_path) as screen:
         program = Program(home, screen)
         eventually(lambda: place(home, guest.name) == "kvm-a", "the guest in the tree")
@@ -83,7 +83,7 @@ def strip(image: QImage, box: tuple[int, int, int, int]) -> list[QColor]:
 async def test_text_is_typed_as_keys_and_nothing_of_it_is_lost(lab: Lab, healed: Lab, home: Path) -> None:
     """What "type the clipboard as keys" does, with all of ASCII, into a guest that makes characters of real keys."""
     guest = await asyncio.to_thread(lab.make, lab.a)
-    await asyncio.to_thread(guest.wait_beats, lab.a)
+    await asyncio.to_thread(guest.wait_beats, lab.a, 1)
     marks = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "'\\")
     services = await Services.open(home, vault_key_file=home.with_name("vault.key"))
     try:

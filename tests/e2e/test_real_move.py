@@ -162,7 +162,7 @@ def program(home: Path, tmp_path: Path) -> Iterator[Program]:
 @pytest.fixture
 def guest(lab: Lab, healed: Lab) -> LabGuest:
     made = lab.make(lab.a, pool="shared")
-    made.wait_beats(lab.a)
+    made.wait_beats(lab.a, 1)
     return made
 
 
@@ -218,7 +218,7 @@ def test_a_bootable_guest_goes_to_the_cloud_and_comes_back_booting(
     lab: Lab, healed: Lab, home: Path, tmp_path: Path
 ) -> None:
     guest = lab.make(lab.a, pool="default", bootable=True)
-    boot = guest.wait_beats(lab.a)[-1].boot
+    boot = guest.wait_beats(lab.a, 1)[-1].boot
     out = causeway(home, "move", f"kvm-a/{guest.name}", "--to", "cloud")
     assert isinstance(out, dict)
     assert out["ok"] is True

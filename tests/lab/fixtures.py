@@ -27,7 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def fresh_guest(lab: Lab) -> Iterator[LabGuest]:
     """A running guest without a disk on lab.a; whatever the test did to the hosts is healed afterwards."""
     guest = lab.make(lab.a)
-    guest.wait_beats(lab.a)
+    guest.wait_beats(lab.a, 1)
     yield guest
     lab.heal()
     lab.remove(guest)

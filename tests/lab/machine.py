@@ -50,7 +50,8 @@ class LabGuest:
         return path.read_text(encoding="utf-8", errors="replace").replace("\r", "") if path.exists() else ""
 
     def wait_beats(self, host: Host, more: int = 2) -> list[Beat]:
-        """Wait until it has beaten `more` times from now on, on this host; all its beats there."""
+        """Wait until it has beaten `more` times from now on, on this host; all its beats there. The first one says
+        that it has booted, a second that its time goes on."""
         seen = len(self.beats(host))
         until(lambda: len(self.beats(host)) >= seen + more, f"{self.name} does not beat on {host.name}")
         return self.beats(host)

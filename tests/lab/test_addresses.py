@@ -91,7 +91,7 @@ async def test_the_agent_moves_with_its_guest(lab: Lab, fresh_guest: LabGuest) -
 
 def test_the_agent_freezes_and_ends_the_guest(lab: Lab, healed: Lab) -> None:
     guest = lab.make(lab.a, pool="default")
-    guest.wait_beats(lab.a)
+    guest.wait_beats(lab.a, 1)
     until(lambda: planned(lab, guest) in told(lab.a, guest), "the agent does not answer")
     for verb, state in (("domfsfreeze", "frozen"), ("domfsthaw", "thawed")):
         lab.a.virsh(verb, guest.uuid)
@@ -103,7 +103,7 @@ def test_the_agent_freezes_and_ends_the_guest(lab: Lab, healed: Lab) -> None:
 async def test_without_an_agent_nothing_breaks(lab: Lab, healed: Lab, driver: Driver) -> None:
     """No leases on a bridge, and some libvirts cannot read the ARP table ("wrong nlmsg len"): that is no error."""
     guest = await asyncio.to_thread(lambda: lab.make(lab.a, change=lambda xml: CHANNEL.sub("", xml)))
-    await asyncio.to_thread(guest.wait_beats, lab.a)
+    await asyncio.to_thread(guest.wait_beats, lab.a, 1)
     await driver.session.refresh(guest.uuid)
     scope = next(scope for scope in driver.scopes() if "vm" in scope.kinds)
     listing = await driver.list(scope)

@@ -127,7 +127,7 @@ async def guest(lab: Lab, guests: list[LabGuest], cloud: Cloud) -> AsyncIterator
     if not guests or guests[-1].where() != [lab.a]:
         guests.append(await asyncio.to_thread(lab.make, lab.a, pool="default", bootable=True))
     one = guests[-1]
-    await beats(one, lab.a)
+    await beats(one, lab.a, 1)
     yield one
     cloud.remove(one)
 

@@ -42,7 +42,7 @@ def owners() -> Iterator[list[Owner]]:
 @pytest.fixture
 def guest(lab: Lab, healed: Lab) -> LabGuest:
     made = lab.make(lab.a, pool="default")
-    made.wait_beats(lab.a)
+    made.wait_beats(lab.a, 1)
     return made
 
 
@@ -53,7 +53,7 @@ def heavy(lab: Lab, healed: Lab) -> LabGuest:
     with (lab.images(lab.a) / made.file).open("r+b") as file:
         file.write(os.urandom(15 * MIB))
     lab.a.virsh("start", made.name)
-    made.wait_beats(lab.a)
+    made.wait_beats(lab.a, 1)
     return made
 
 
@@ -208,7 +208,7 @@ def test_the_cable_of_the_target_is_pulled_in_a_live_move(
 ) -> None:
     """It waits; a cancel ends it at once, and the guest goes on where it was."""
     guest = lab.make(lab.a)
-    guest.wait_beats(lab.a)
+    guest.wait_beats(lab.a, 1)
     owner = begun(owners, program.move(guest, "kvm-a", "kvm-b", bandwidth_bps=SLOW))
     owner.expect(lambda: working(lab.a, guest), "no memory goes over")
     lab.b.unplug()

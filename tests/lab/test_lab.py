@@ -35,7 +35,7 @@ def test_guests_beat(lab: Lab, name: str) -> None:
 
 def test_shared_storage_and_back_with_tls(lab: Lab, healed: Lab) -> None:
     guest = lab.make(lab.a, pool="shared", format="qcow2")
-    guest.wait_beats(lab.a)
+    guest.wait_beats(lab.a, 1)
     migrate(lab, guest, lab.a, lab.b, "--unsafe", "--persistent", "--undefinesource")
     assert moved(lab, guest, lab.a, lab.b)
     migrate(lab, guest, lab.b, lab.a, "--unsafe", "--tls", "--persistent", "--undefinesource")
@@ -45,7 +45,7 @@ def test_shared_storage_and_back_with_tls(lab: Lab, healed: Lab) -> None:
 @pytest.mark.parametrize("flags", [(), ("--tls",)])
 def test_non_shared_storage(lab: Lab, healed: Lab, flags: tuple[str, ...]) -> None:
     guest = lab.make(lab.a, pool="default", bootable=True)
-    guest.wait_beats(lab.a)
+    guest.wait_beats(lab.a, 1)
     migrate(lab, guest, lab.a, lab.b, "--copy-storage-all", *flags)
     assert moved(lab, guest, lab.a, lab.b)
     assert (lab.images(lab.b) / guest.file).stat().st_size == (lab.images(lab.a) / guest.file).stat().st_size
@@ -88,7 +88,7 @@ def test_frozen_libvirtd_answers_nobody_until_it_is_thawed(healed: Lab) -> None:
 
 def test_power_cut_ends_everything_on_one_host_only(healed: Lab) -> None:
     guest = healed.make(healed.b, pool="default")
-    guest.wait_beats(healed.b)
+    guest.wait_beats(healed.b, 1)
     before = healed.a.running()
     healed.b.power_cut()
     assert (healed.b.running(), healed.b.commands(), healed.a.running()) == (set(), [], before)

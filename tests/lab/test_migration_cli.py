@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 def test_a_running_vm_moves_cold_where_that_is_chosen(lab: Lab, healed: Lab, tmp_path: Path) -> None:
     program = prepared(lab, tmp_path)
     guest = lab.make(lab.a, pool="default")
-    boot = guest.wait_beats(lab.a)[-1].boot
+    boot = guest.wait_beats(lab.a, 1)[-1].boot
     words = (f"kvm-a/{guest.name}", "--to", "kvm-b", "--mode", "cold")
     for_people = subprocess.run(
         program.command("plan", *words), capture_output=True, text=True, check=False, timeout=120, env=os.environ
@@ -33,4 +33,4 @@ def test_a_running_vm_moves_cold_where_that_is_chosen(lab: Lab, healed: Lab, tmp
     assert runs(lab, guest) == ["kvm-b"]
     assert guest.where() == [lab.b]
     assert defined(lab, guest) == ["kvm-b"]
-    assert guest.wait_beats(lab.b)[-1].boot != boot, "it was shut down, and started there"
+    assert guest.wait_beats(lab.b, 1)[-1].boot != boot, "it was shut down, and started there"

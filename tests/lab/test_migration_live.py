@@ -121,7 +121,7 @@ class Traveller:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def one(lab: Lab, services: Services) -> AsyncIterator[Traveller]:
     guest = lab.make(lab.a)
-    await asyncio.to_thread(guest.wait_beats, lab.a)
+    await asyncio.to_thread(guest.wait_beats, lab.a, 1)
     yield Traveller(lab, services, guest, guest.beats(lab.a)[-1].boot)
     lab.heal()
     lab.clear()
@@ -163,7 +163,7 @@ async def test_auto_converge_slows_a_guest_that_writes_faster_than_the_line(one:
 
 async def test_post_copy_ends_a_move_that_would_never_end(lab: Lab, services: Services) -> None:
     guest, source, target = lab.make(lab.a), lab.a, lab.b
-    await asyncio.to_thread(guest.wait_beats, source)
+    await asyncio.to_thread(guest.wait_beats, source, 1)
     one = Traveller(lab, services, guest, guest.beats(source)[-1].boot)
     one.guest.tell(source, "dirty 24", "DIRTY")
     events = ["event", "--domain", one.guest.uuid, "--event", "lifecycle", "--loop", "--timeout", "200"]
@@ -232,7 +232,7 @@ async def test_disks_and_networks_of_other_names(elsewhere: Lab, services: Servi
     """The disk lands in a pool of another path, the NIC on another network or bridge, now and after the next boot."""
     lab = elsewhere
     guest = lab.make(lab.a, pool="default")
-    await asyncio.to_thread(guest.wait_beats, lab.a)
+    await asyncio.to_thread(guest.wait_beats, lab.a, 1)
     it = Traveller(lab, services, guest, guest.beats(lab.a)[-1].boot)
     task = await it.begin(LiveOptions(), Mapping(networks=(("lan", network),), storage="elsewhere"))
     await it.arrive(task, lab.b)

@@ -69,7 +69,7 @@ class Line:
 def guest(lab: Lab, healed: Lab) -> LabGuest:
     """A guest of one's own on lab.b with a password on its screen, a virtio console, and a line to a file."""
     made = lab.make(lab.b, change=richer)
-    made.wait_beats(lab.b)
+    made.wait_beats(lab.b, 1)
     return made
 
 

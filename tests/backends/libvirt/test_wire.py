@@ -89,7 +89,10 @@ async def test_a_listing_costs_the_same_for_any_number_of_vms(lab: Lab, wire: Wi
     await driver.close()
 
 
-async def test_idle_and_shown_asks_for_stats_only(services: Services, wire: Wire) -> None:
+async def test_idle_and_shown_asks_for_stats_only(
+    services: Services, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.link.METER_S", 1.0)
     ticks: list[int] = []
     services.inventory.subscribe_meters(lambda samples: ticks.append(len(samples)))
     # A guest's address is looked for once more some seconds after it was first seen running.
@@ -101,7 +104,7 @@ async def test_idle_and_shown_asks_for_stats_only(services: Services, wire: Wire
     asked = wire.calls - before
     assert asked == {GET_ALL_STATS: len(ticks)}, asked
     before = wire.calls.copy()
-    await asyncio.sleep(5)
+    await asyncio.sleep(3)
     # One tick may have been on its way when it was hidden.
     assert (wire.calls - before).total() <= 1
 
