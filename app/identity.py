@@ -195,6 +195,10 @@ class Identity:
         if self._uids.get(old) == known.uid and old != new:
             del self._uids[old]
 
+    def also(self, vm: Vm) -> list[Ref]:
+        """Where else a VM with its platform UUID was seen: through another connection, or as a copy of it."""
+        return sorted(known.ref for known in self._twins(vm.uuid) if known.ref != vm.ref)
+
     def history(self, uid: str) -> list[tuple[Ref, datetime]]:
         """Where the VM has been and since when, oldest first."""
         known = self._find(uid)

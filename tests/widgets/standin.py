@@ -108,6 +108,9 @@ class Identity:
         self._uids.pop(old, None)
         self._uids[new] = uid
 
+    def also(self, vm: Vm) -> list[Ref]:
+        return []
+
     def group_of(self, uid: str) -> str:
         return self._groups.get(uid, "")
 

@@ -39,6 +39,7 @@ async def test_f1_opens_it_and_typing_leaves_what_fits(window: Window) -> None:
     await until(window.isActiveWindow)
     QTest.keyClick(window.tree.view, Qt.Key.Key_F1)
     (sheet,) = window.findChildren(KeySheet)
+    await until(sheet.isActiveWindow)
     QTest.keyClicks(sheet.edit, "close tab")
     assert sheet.texts() == ["Close tab: Ctrl+W"]
     QTest.keyClick(sheet.edit, Qt.Key.Key_F1)
