@@ -115,7 +115,7 @@ def desktop(folder: Path, size: str = "1440x900") -> Iterator[Desktop]:
             number = pipe.readline().strip()
         assert number, "Xvfb did not start"
         made = Desktop(f":{number}", folder)
-        manager = subprocess.Popen(["openbox"], env=made.env, stderr=subprocess.DEVNULL)
+        manager = subprocess.Popen(["openbox"], env=made.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         yield made
     finally:
         for process in filter(None, (manager, server)):
