@@ -203,6 +203,21 @@ class Connections:
         await self._record("connect", connection, "", kind)
         return connection
 
+    async def sign_in(self, name: str, secrets: Mapping[str, str]) -> list[Finding]:
+        """Try a connection with these secrets in place of the kept ones of the same names.
+
+        Where no finding is RED they are kept and the connection is tried at once. Raises NotFound.
+        """
+        connection = self._known(name)
+        known = await self._secrets.all(name)
+        findings = await self.check(connection.kind, name, connection.settings, {**known, **secrets})
+        if not any(finding.level == Level.RED for finding in findings):
+            for key, value in secrets.items():
+                await self._secrets.put(name, key, value)
+            await self._record("sign in", connection, "", "")
+            self.retry(name)
+        return findings
+
     async def forget(self, name: str) -> None:
         """Drop a connection, its secrets and what is known of it. Nothing happens to its VMs. Raises NotFound."""
         connection = self._known(name)

@@ -255,6 +255,10 @@ def _site(window: Window) -> list[Command]:
             why_not=need, run=lambda: services.connections.retry(name()),
         ),
         Command(
+            id="site.sign-in", text="Sign in to site…", icon="key-round", menu="site", part=1,
+            why_not=need, run=lambda: window.sign_in(name()),
+        ),
+        Command(
             id="site.read-only", text="Read-only: on or off", icon="lock", menu="site", part=1,
             why_not=need, run=lambda: verbs.toggle_read_only(name()),
         ),

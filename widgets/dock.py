@@ -8,7 +8,8 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QButtonGroup, QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from widgets import format as fmt
-from widgets.eventlog import Alerts, EventLog
+from widgets.alerts import Alerts
+from widgets.eventlog import EventLog
 from widgets.parts import Elided, set_symbol, tool
 from widgets.tasksdock import TasksDock
 

@@ -1,4 +1,4 @@
-"""Events and alerts as tables: when, how bad, what. A double click or Enter opens what a line is about."""
+"""What happened as a table: when, how bad, what, what can be done. Enter opens what a line is about."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, QTimer, Signal
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStackedLayout, QTableView, QWidget
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QStackedLayout, QTableView, QWidget
 
-from app.tasks import Task, TaskState
-from backends.model import Kind, Level, Ref, now
+from backends.model import Level, Ref
 from widgets import format as fmt
+from widgets import theme
 from widgets.icons import icon
 from widgets.parts import label
 
 if TYPE_CHECKING:
-    from app.connections import Connection
     from app.events import Event
     from app.services import Services
 
@@ -28,8 +28,9 @@ SIGNS = {
     Level.AMBER: ("circle-alert", "warn", "look"),
     Level.INFO: ("info", "muted", "info"),
 }
-BROKEN = {TaskState.FAILED: "failed", TaskState.UNKNOWN: "outcome unknown", TaskState.INTERRUPTED: "interrupted"}
-TROUBLE = ("retrying", "auth-needed", "auth_needed", "failed")
+ACTIONS = 2
+"""Columns of what can be done, at the right; a menu has all of it."""
+ACTION_PX = 88
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,14 @@ class Line:
     text: str
     cure: str = ""
     ref: Ref | None = None
+    subject: str = ""
+    """The task or site that it is about."""
+    actions: tuple[str, ...] = ()
+    """What can be done about it, in words; the first is the natural one."""
 
 
 class Lines(QAbstractTableModel):
-    """Rows of (time, what), newest first."""
+    """Rows of (time, what, what can be done), newest first."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -63,10 +68,12 @@ class Lines(QAbstractTableModel):
         return 0 if parent.isValid() else len(self._lines)
 
     def columnCount(self, parent: QModelIndex | QPersistentModelIndex = QModelIndex()) -> int:  # noqa: B008
-        return 0 if parent.isValid() else 2
+        return 0 if parent.isValid() else 2 + ACTIONS
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         line = self._lines[index.row()]
+        if index.column() > 1:
+            return _action(line, index.column() - 2, role)
         symbol, tint, word = SIGNS[line.level]
         if role == Qt.ItemDataRole.DisplayRole:
             if index.column() == 0:
@@ -80,10 +87,23 @@ class Lines(QAbstractTableModel):
         return None
 
 
+def _action(line: Line, number: int, role: int) -> object:
+    """A word to click on."""
+    if number >= len(line.actions):
+        return None
+    if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
+        return line.actions[number]
+    if role == Qt.ItemDataRole.ForegroundRole:
+        return theme.colour("link")
+    return None
+
+
 class LineView(QWidget):
     """A table of lines, or a sentence where there are none."""
 
     opened = Signal(object)
+    acted = Signal(object, str)
+    """The line, and the word of what is to be done about it."""
 
     def __init__(self, name: str, empty: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -101,7 +121,14 @@ class LineView(QWidget):
         self._table.horizontalHeader().hide()
         self._table.setColumnWidth(0, 120)
         self._table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        for column in range(2, 2 + ACTIONS):
+            self._table.setColumnWidth(column, ACTION_PX)
         self._table.activated.connect(self._activate)
+        self._table.clicked.connect(self._click)
+        self._table.setMouseTracking(True)
+        self._table.entered.connect(self._point)
+        self._table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._table.customContextMenuRequested.connect(self._menu)
         note = label(empty, "empty", self)
         note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._stack = QStackedLayout(self)
@@ -110,12 +137,54 @@ class LineView(QWidget):
 
     def show_lines(self, lines: list[Line]) -> None:
         self.model.show_lines(lines)
+        most = max((len(line.actions) for line in lines), default=0)
+        for number in range(ACTIONS):
+            self._table.setColumnHidden(2 + number, number >= most)
         self._stack.setCurrentIndex(1 if lines else 0)
 
+    def actions(self, line: Line) -> tuple[str, ...]:
+        """All that can be done about a line."""
+        return (*line.actions, *(["Open"] if line.ref is not None else []))
+
+    def act(self, line: Line, word: str) -> None:
+        if word == "Open":
+            self.opened.emit(line.ref)
+        else:
+            self.acted.emit(line, word)
+
     def _activate(self, index: QModelIndex) -> None:
-        ref = self.model.line(index.row()).ref
-        if ref is not None:
-            self.opened.emit(ref)
+        line = self.model.line(index.row())
+        if self._word(index):
+            return  # The click did it.
+        if line.ref is not None:
+            self.opened.emit(line.ref)
+
+    def _word(self, index: QModelIndex) -> str:
+        """The action below the mouse."""
+        line, number = self.model.line(index.row()), index.column() - 2
+        return line.actions[number] if 0 <= number < len(line.actions) else ""
+
+    def _click(self, index: QModelIndex) -> None:
+        if word := self._word(index):
+            self.act(self.model.line(index.row()), word)
+
+    def _point(self, index: QModelIndex) -> None:
+        shape = Qt.CursorShape.PointingHandCursor if self._word(index) else Qt.CursorShape.ArrowCursor
+        self._table.viewport().setCursor(shape)
+
+    def _menu(self, at: QPoint) -> None:
+        index = self._table.indexAt(at)
+        if not index.isValid():
+            return
+        line = self.model.line(index.row())
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for word in self.actions(line):
+            menu.addAction(word, lambda word=word: self.act(line, word))
+        menu.addAction(
+            "Copy the text", lambda: QGuiApplication.clipboard().setText(f"{line.text}\n{line.cure}".strip())
+        )
+        menu.popup(self._table.viewport().mapToGlobal(at))
 
 
 class EventLog(LineView):
@@ -148,62 +217,3 @@ class EventLog(LineView):
 
     def _take(self, event: Event) -> None:
         self._lines.appendleft(Line(event.when, event.level, event.text, ref=event.ref))
-
-
-class Alerts(LineView):
-    """What needs somebody: sites that are not well, tasks that ended badly or wait."""
-
-    counted = Signal(int)
-
-    def __init__(self, services: Services, parent: QWidget | None = None) -> None:
-        super().__init__("Alerts", "All is well: every site answers, no task failed.", parent)
-        self._services = services
-        self._seen: set[str] = set()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(COALESCE_MS)
-        self._timer.timeout.connect(self.refresh)
-        self._unsubscribe = (
-            services.connections.subscribe(lambda connection: self._soon()),
-            services.tasks.subscribe(lambda task: self._soon()),
-        )
-        self._soon()
-
-    def close_down(self) -> None:
-        self._timer.stop()
-        for end in self._unsubscribe:
-            end()
-
-    def dismiss_ended(self) -> None:
-        """Tasks that failed have been seen; what still waits for a decision stays."""
-        self._seen = {task.id for task in self._services.tasks.all() if task.state == TaskState.FAILED}
-        self.refresh()
-
-    def lines(self) -> list[Line]:
-        found = [line for item in self._services.connections.all() if (line := self._of_site(item))]
-        found += [line for task in self._services.tasks.all() if (line := self._of_task(task))]
-        return sorted(found, key=lambda line: line.when, reverse=True)
-
-    def refresh(self) -> None:
-        lines = self.lines()
-        self.show_lines(lines)
-        self.counted.emit(len(lines))
-
-    def _soon(self) -> None:
-        if not self._timer.isActive():
-            self._timer.start()
-
-    @staticmethod
-    def _of_site(item: Connection) -> Line | None:
-        if str(item.state) not in TROUBLE:
-            return None
-        level = Level.AMBER if str(item.state) == "retrying" else Level.RED
-        text = f"{item.name}: {item.error or 'does not answer'}"
-        return Line(item.since or now(), level, text, item.cure, Ref(item.name, Kind.CONNECTION, item.name))
-
-    def _of_task(self, task: Task) -> Line | None:
-        if task.state not in BROKEN or task.id in self._seen:
-            return None
-        level = Level.RED if task.state == TaskState.FAILED else Level.AMBER
-        text = f"{task.title}: {task.error or BROKEN[task.state]}"
-        return Line(task.ended or task.created, level, text, task.cure, task.ref)

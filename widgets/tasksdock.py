@@ -100,6 +100,18 @@ def result_text(task: Task) -> str:
     return f"stop forecast {fmt.duration(forecast)}" if forecast else "nothing is stopped"
 
 
+def undo(services: Services, task: Task, parent: QWidget) -> None:
+    """Take a task back; where that loses something it is asked about first."""
+
+    def start(_: bool) -> None:
+        services.tasks.undo(task.id)
+
+    if not task.undo_loses:
+        start(False)
+        return
+    Confirm(f"Undo {task.title.replace(' -> ', ' → ')}?", (), f"{task.undo}.", "Undo", start, parent.window()).show()
+
+
 class StageBars(QWidget):
     """The stages of a task side by side, the running one filled as far as it is."""
 
@@ -274,16 +286,7 @@ class TaskRow(QFrame):
             self._log.verticalScrollBar().setValue(self._log.verticalScrollBar().maximum())
 
     def _undo(self) -> None:
-        """Take it back; where that loses something it is asked about first."""
-        task = self._task
-
-        def start(_: bool) -> None:
-            self._services.tasks.undo(task.id)
-
-        if not task.undo_loses:
-            start(False)
-            return
-        Confirm(f"Undo {task.title.replace(' -> ', ' → ')}?", (), f"{task.undo}.", "Undo", start, self.window()).show()
+        undo(self._services, self._task, self)
 
     def _pause(self) -> None:
         self._services.tasks.pause(self._task.id, self._task.state != TaskState.PAUSED)

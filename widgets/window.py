@@ -135,6 +135,12 @@ class Window(QMainWindow):
 
         ConnectDialog(self, section=section, kind=kind, name=name, settings=settings or {}).show()
 
+    def sign_in(self, name: str) -> None:
+        """Ask for a site's secrets anew."""
+        from widgets.signin import SignIn
+
+        SignIn(self, name).show()
+
     def forget_site(self, name: str) -> None:
         """Drop a connection, and offer to take it back."""
         site = self.services.connections.get(name)
@@ -361,6 +367,7 @@ class Window(QMainWindow):
         self.dock.opened.connect(self.open_ref)
         self.dock.tasks.room_wanted.connect(lambda: self.panes.give_dock(240))
         self.dock.alerts.counted.connect(self.top.show_alerts)
+        self.dock.alerts.sign_in_wanted.connect(self.sign_in)
         self.tabs.currentChanged.connect(lambda _: self._save_soon())
 
     def _shortcuts(self) -> None:

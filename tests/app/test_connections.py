@@ -273,6 +273,21 @@ async def test_saved_connections_come_back_without_their_secrets_in_the_store(ho
     assert b"canary-4711" not in contents(tmp_path)
 
 
+async def test_signing_in_keeps_only_what_works(house: House) -> None:
+    house.world("a").failures = [AuthNeeded("wrong password")]
+    connection = await house.connections.add("fake", "a", ADDRESS, {"password": "old"})
+    await until(lambda: connection.state == ConnectionState.AUTH_NEEDED)
+    house.world("a").failures = [AuthNeeded("wrong password", field="password")]
+    (finding,) = await house.connections.sign_in("a", {"password": "newer"})
+    assert (finding.level, finding.field) == (Level.RED, "password")
+    assert await house.secrets.all("a") == {"password": "old"}
+    assert await house.connections.sign_in("a", {"password": "newest"}) == []
+    await until(lambda: connection.listed)
+    assert house.world("a").secrets == {"password": "newest"}
+    with pytest.raises(NotFound):
+        await house.connections.sign_in("b", {})
+
+
 async def test_forgetting_forgets_everything(house: House) -> None:
     house.world("a").objects = [host("a"), vm("a")]
     await house.connections.add("fake", "a", ADDRESS, {"password": "canary-4711"})

@@ -232,6 +232,10 @@ class Connections:
         self.tell(made)
         return made
 
+    async def sign_in(self, name: str, secrets: Mapping[str, str]) -> list[Finding]:
+        self.calls.append(("sign in", name, dict(secrets)))
+        return self.findings
+
     async def forget(self, name: str) -> None:
         self.calls.append(("forget", name))
         gone = self.get(name)
