@@ -206,7 +206,8 @@ class Services:
         self.tasks.subscribe(self._on_task)
 
     async def _recover(self) -> None:
-        """Let the migrations that an earlier run left say what they found."""
+        """Take away what an earlier run's viewers left, and let its migrations say what they found."""
+        await self.consoles.tidy()
         try:
             for task in await self.migrations.recover():
                 self.events.add(f"{task.title}: {task.error or task.state.value}", level=Level.AMBER, ref=task.ref)

@@ -75,13 +75,19 @@ class Consoles:
 
         return Relay(session, self._loop)
 
+    async def tidy(self) -> None:
+        """Remove what viewers of an earlier run left. Only for the owner of the data folder."""
+        from app.consoles.viewer import sweep
+
+        await asyncio.to_thread(sweep, self._services.home)
+
     async def viewer(self, ref: Ref, console: Console) -> None:
         """Open a SPICE or RDP console in this machine's viewer, and return when it runs.
 
         Raises Unsupported without a viewer, naming the package; Unreachable where the viewer fails at once; what
         opening the console raises.
         """
-        from app.consoles.viewer import Viewer, program
+        from app.consoles.viewer import Viewer, folder_of, program
 
         services = self._services
         await asyncio.to_thread(program, console.kind)
@@ -97,7 +103,7 @@ class Consoles:
         def tell(text: str) -> None:
             services.events.add(f"{name}: the viewer ended: {redact(text)}", level=Level.AMBER, ref=ref)
 
-        viewer = Viewer(door, name, services.home / "viewers", failed)
+        viewer = Viewer(door, name, folder_of(services.home), failed)
         await asyncio.to_thread(viewer.start)
         self._viewers.append(viewer)
         await services.audit.record("console", ref, "", f"{console.kind} {console.label}".strip(), "ok")

@@ -6,6 +6,7 @@ Sources: remote-viewer(1), "Connection file"; Microsoft's list of .rdp settings;
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import secrets
@@ -22,9 +23,8 @@ from backends.errors import Invalid, Unreachable, Unsupported
 
 EARLY_S = 1.0
 """A viewer that fails does so soon: so long it is waited for."""
-OLD_S = 60.0
-"""A connection file that is still there after so long was left by a crash, or read long ago."""
-HANDED_S = 15.0
+READ_S = 15.0
+"""After so long a viewer has read its connection file, or given it to a window of its own that was open already."""
 MOST_SAID = 2000
 
 PROGRAMS = {
@@ -73,8 +73,28 @@ def connection_file(door: Door, title: str) -> str:
     return head + "".join(f"{key}{apart}{value}\n" for key, value in values.items() if value)
 
 
+def folder_of(home: Path) -> Path:
+    """Where the connection files of a data folder are: in the user's runtime folder, which no disk keeps, if there is
+    one; else in the data folder."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    with contextlib.suppress(OSError):
+        if runtime and sys.platform != "win32" and Path(runtime).stat().st_uid == os.geteuid():
+            return Path(runtime) / f"causeway-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+    return home / "viewers"
+
+
+def sweep(home: Path) -> None:
+    """Remove the connection files that an earlier run left, passwords and all. Only for the owner of the folder."""
+    for folder in {folder_of(home), home / "viewers"}:
+        with contextlib.suppress(OSError):
+            for file in folder.iterdir():
+                with contextlib.suppress(OSError):
+                    file.unlink()
+            folder.rmdir()
+
+
 class Viewer:
-    """One running viewer. Its door stays open until it ends; then its file is gone too.
+    """One running viewer. Its door stays open until it ends; its file is gone as soon as it is read.
 
     `failed` is called (in a thread) with its last words where it ends with an error later than at once.
     """
@@ -123,19 +143,22 @@ class Viewer:
         found = program(kind)
         content = connection_file(self._door, self._title)
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        _sweep(self._folder)
         name = secrets.token_hex(8)
         self._file = self._folder / f"{name}{SUFFIX[kind]}"
         self._said = self._folder / f"{name}.log"
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(content)
-        return [found, "-c", str(self._file)] if Path(found).stem == "remmina" else [found, str(self._file)]
+        return command(found, str(self._file))
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         if process.poll() == 0:
             # It gave the file to a window of its own that was open already.
-            time.sleep(HANDED_S)
+            time.sleep(READ_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(READ_S)
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
         code = process.wait()
         last = self._last_words()
         self.close()
@@ -152,6 +175,18 @@ class Viewer:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
         return last.replace(self._door.password, "...") if self._door.password else last
+
+
+def command(found: str, file: str) -> list[str]:
+    """How a viewer at the path `found` is started on a connection file."""
+    match Path(found).stem:
+        case "remmina":
+            return [found, "-c", file]
+        case "xfreerdp" | "xfreerdp3":
+            # It would ask on a terminal whether the certificate is right, and there is none: so it takes a host's
+            # first one, and refuses another one later.
+            return [found, file, "/cert:tofu"]
+    return [found, file]
 
 
 def _vv(door: Door, title: str) -> dict[str, str]:
@@ -196,11 +231,3 @@ def _install(kind: ConsoleKind) -> str:
                 command, packages = INSTALLS[known]
                 return f"{command} {packages[kind]}"
     return f"install {'virt-viewer' if kind == ConsoleKind.SPICE else 'FreeRDP'}"
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what earlier runs left."""
-    for file in folder.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > OLD_S and file.suffix in SUFFIX.values():
-                file.unlink()

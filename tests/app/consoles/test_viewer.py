@@ -14,7 +14,7 @@ import pytest
 
 import app.consoles.viewer
 from app.consoles import Console, ConsoleKind
-from app.consoles.viewer import connection_file, program
+from app.consoles.viewer import Viewer, connection_file, folder_of, program
 from app.services import Services
 from backends.consoles import Door, DoorTls
 from backends.errors import Invalid, Unreachable, Unsupported
@@ -26,7 +26,7 @@ SECRET = "s3cret-of-the-screen"
 REF = Ref("a", Kind.VM, "v1")
 RECORDER = """#!/usr/bin/env python3
 import json, os, sys, time
-path = sys.argv[-1]
+path = next(word for word in sys.argv if word.endswith((".vv", ".rdp")))
 found = {"argv": sys.argv, "mode": os.stat(path).st_mode, "folder": os.stat(os.path.dirname(path)).st_mode,
          "text": open(path).read(), "environ": dict(os.environ)}
 open(os.environ["RECORD"] + ".new", "w").write(json.dumps(found))
@@ -44,6 +44,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     folder.mkdir()
     record = tmp_path / "record"
     monkeypatch.setenv("RECORD", str(record))
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setattr(app.consoles.viewer, "EARLY_S", 0.2)
     for name in ("python3", "sh"):
         (folder / name).symlink_to(f"/usr/bin/{name}")
@@ -101,6 +104,7 @@ async def test_a_spice_viewer_gets_its_secret_in_a_private_file_only(
     assert stat.S_IMODE(found["mode"]) == 0o600
     assert stat.S_IMODE(found["folder"]) == 0o700
     assert SECRET not in str(found["argv"]) + str(found["environ"])
+    assert "/runtime/causeway-" in str(found["argv"])
     assert closed == [], "the way there is open as long as the viewer runs"
     record.unlink()
     await until(lambda: closed == ["released"])
@@ -123,6 +127,32 @@ async def test_an_rdp_viewer(
     await until(lambda: closed == ["released"])
 
 
+async def test_the_file_is_gone_once_it_is_read_and_what_a_crash_left_at_the_next_start(
+    services: Services,
+    spice: tuple[Ref, Console, list[str]],
+    machine: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref, console, closed = spice
+    record = machine("remote-viewer")
+    monkeypatch.setattr(app.consoles.viewer, "READ_S", 0.3)
+    await services.consoles.viewer(ref, console)
+    folder = folder_of(services.home)
+    await until(lambda: not list(folder.glob("*.vv")))
+    assert closed == []
+    record.unlink()
+    await until(lambda: closed == ["released"])
+    # What `kill -9` leaves: nobody is there to remove it.
+    monkeypatch.setattr(Viewer, "close", lambda self: None)
+    monkeypatch.setattr(app.consoles.viewer, "READ_S", 600)
+    await services.consoles.viewer(ref, console)
+    assert any(SECRET in file.read_text() for file in folder.glob("*.vv"))
+    services.go()
+    await services.recovered()
+    assert not folder.exists()
+    record.unlink()
+
+
 async def test_a_viewer_that_fails_at_once_is_an_error(
     services: Services, spice: tuple[Ref, Console, list[str]], machine: Callable[..., Path]
 ) -> None:
@@ -131,7 +161,7 @@ async def test_a_viewer_that_fails_at_once_is_an_error(
     with pytest.raises(Unreachable, match=r"remote-viewer ended with 3: cannot open display with \.\.\.$"):
         await services.consoles.viewer(ref, console)
     assert closed == ["released"]
-    assert list((services.home / "viewers").iterdir()) == []
+    assert list(folder_of(services.home).iterdir()) == []
 
 
 async def test_a_viewer_that_fails_later_is_said(
