@@ -49,9 +49,13 @@ def _mother() -> subprocess.Popen[bytes]:
 
 def _serve() -> None:
     os.environ |= module.MOTO
+    from moto.core.utils import get_service_model
     from werkzeug.serving import make_server  # noqa: F401
 
     from app.playground import blocks, cloud, sigv4, wire  # noqa: F401
+
+    cloud.backend(module.REGION)
+    get_service_model("ec2")
 
     # The kernel takes those that have ended.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
