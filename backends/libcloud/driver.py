@@ -6,51 +6,39 @@ libcloud's drivers keep the last answer on themselves and are synchronous: every
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from backends.consoles import Console, ConsoleKind, Door
 from backends.driver import Capability, Settings
 from backends.errors import AuthNeeded, BackendError, Denied, NotFound, Unreachable, Unsupported
 from backends.libcloud import providers
+from backends.libcloud import translate as t
 from backends.libcloud.failures import translate
 from backends.model import (
     Finding,
     Flavor,
-    KeyPair,
     Kind,
     Level,
     Listing,
     Object,
     PowerAction,
-    PowerState,
     Ref,
     Scope,
     Section,
     Vm,
-    Volume,
 )
 from backends.threads import Pool
 
 T = TypeVar("T")
-MIB = 1024**2
-GIB = 1024**3
-STATES = {
-    "running": PowerState.RUNNING,
-    "normal": PowerState.RUNNING,
-    "starting": PowerState.STARTING,
-    "pending": PowerState.STARTING,
-    "rebooting": PowerState.STARTING,
-    "stopping": PowerState.STOPPING,
-    "stopped": PowerState.OFF,
-    "suspended": PowerState.SUSPENDED,
-    "paused": PowerState.PAUSED,
-    "error": PowerState.CRASHED,
-    "migrating": PowerState.MIGRATING,
+LISTS: Mapping[Kind, tuple[str, Callable[[str, Any], Object]]] = {
+    Kind.VOLUME: ("list_volumes", t.volume),
+    Kind.KEYPAIR: ("list_key_pairs", t.keypair),
+    Kind.FLAVOR: ("list_sizes", t.flavor),
 }
-LISTS = {Kind.VOLUME: "list_volumes", Kind.KEYPAIR: "list_key_pairs", Kind.FLAVOR: "list_sizes"}
 
 
 class Driver:
@@ -68,7 +56,7 @@ class Driver:
         self._mine = threading.local()
         self._class: type = object
         self._capabilities: frozenset[Capability] = frozenset()
-        self._sizes: dict[str, Flavor] = {}
+        self._sizes: dict[str, Flavor] | None = None
 
     @staticmethod
     def section_of(values: Mapping[str, str]) -> Section:
@@ -106,7 +94,7 @@ class Driver:
         self._capabilities = providers.capabilities(self._class, self._settings["provider"])
 
     def scopes(self) -> Sequence[Scope]:
-        kinds = [kind for kind, method in LISTS.items() if providers.overrides(self._class, method)]
+        kinds = [kind for kind, (method, _) in LISTS.items() if providers.lists(self._class, method)]
         return [Scope(frozenset((kind,))) for kind in (Kind.VM, *kinds)]
 
     async def list(self, scope: Scope) -> Listing:
@@ -195,62 +183,32 @@ class Driver:
 
         return await self._pool.call(work, changes=changes, what=f"{self.name}: {what}")
 
-    async def _list(self, kind: Kind) -> Iterable[Object]:
+    async def _list(self, kind: Kind) -> Sequence[Object]:
         if kind is Kind.VM:
-            nodes = await self._call(lambda driver: builtins.list(driver.list_nodes()), what="list_nodes")
-            return [self._vm(node) for node in nodes if str(node.state) != "terminated"]
+            if self._sizes is None:
+                await self._learn_sizes()
+            return await self._call(self._vms, what="list_nodes")
         if kind not in LISTS:
             return []
-        method = LISTS[kind]
-        items = await self._call(lambda driver: builtins.list(getattr(driver, method)()), what=method)
+        method, one = LISTS[kind]
+        found = await self._call(
+            lambda driver: [one(self.name, item) for item in getattr(driver, method)()], what=method
+        )
         if kind is Kind.FLAVOR:
-            self._sizes = {item.id: self._flavor(item) for item in items}
-            return self._sizes.values()
-        return [self._volume(item) if kind is Kind.VOLUME else self._keypair(item) for item in items]
+            flavors = [item for item in found if isinstance(item, Flavor)]
+            self._sizes = {word: item for item in flavors for word in (item.name, item.ref.id)}
+        return found
 
-    def _vm(self, node: Any) -> Vm:
-        extra = node.extra or {}
-        size = self._flavor(node.size) if node.size else self._sizes.get(str(extra.get("instance_type", "")))
-        state = str(node.state)
-        return Vm(
-            ref=Ref(self.name, Kind.VM, str(node.id)),
-            name=node.name or str(node.id),
-            state=STATES.get(state, PowerState.UNKNOWN),
-            native_state=str(extra.get("status") or state),
-            vcpus=size.vcpus if size else 0,
-            memory_bytes=size.memory_bytes if size else 0,
-            addresses=tuple(str(each) for each in (*(node.public_ips or ()), *(node.private_ips or ())) if each),
-            tags=_tags(extra),
-            flavor=str(extra.get("instance_type") or (size.name if size else "")),
-            zone=str(extra.get("availability") or extra.get("zone") or extra.get("location") or ""),
-            created=node.created_at if node.created_at and node.created_at.tzinfo else None,
-            detailed=True,
-        )
+    def _vms(self, driver: Any) -> builtins.list[Vm]:
+        nodes = (node for node in driver.list_nodes() if str(node.state) != "terminated")
+        return [t.vm(self.name, node, self._sizes or {}) for node in nodes]
 
-    def _flavor(self, size: Any) -> Flavor:
-        extra = size.extra or {}
-        cpus = extra.get("vcpu") or extra.get("vcpus") or extra.get("cpu") or getattr(size, "vcpus", 0) or 0
-        return Flavor(
-            ref=Ref(self.name, Kind.FLAVOR, str(size.id)),
-            name=size.name or str(size.id),
-            vcpus=int(float(cpus)) if str(cpus).replace(".", "", 1).isdigit() else 0,
-            memory_bytes=int(size.ram or 0) * MIB,
-            disk_bytes=int(size.disk or 0) * GIB if str(size.disk or 0).isdigit() else 0,
-            price_per_hour=float(size.price) if isinstance(size.price, int | float) else None,
-        )
-
-    def _volume(self, volume: Any) -> Volume:
-        return Volume(
-            ref=Ref(self.name, Kind.VOLUME, str(volume.id)),
-            name=volume.name or str(volume.id),
-            size_bytes=int(volume.size or 0) * GIB,
-            state=str(volume.state or ""),
-        )
-
-    def _keypair(self, pair: Any) -> KeyPair:
-        return KeyPair(
-            ref=Ref(self.name, Kind.KEYPAIR, pair.name), name=pair.name, fingerprint=str(pair.fingerprint or "")
-        )
+    async def _learn_sizes(self) -> None:
+        """Many drivers name a node's size and no more. Those that cannot list their sizes are asked once."""
+        self._sizes = {}
+        if providers.lists(self._class, LISTS[Kind.FLAVOR][0]):
+            with contextlib.suppress(BackendError):
+                await self._list(Kind.FLAVOR)
 
 
 def _node(driver: Any, ident: str) -> Any:
@@ -258,13 +216,6 @@ def _node(driver: Any, ident: str) -> Any:
         if str(node.id) == ident and str(node.state) != "terminated":
             return node
     raise NotFound(f"there is no VM {ident}", object_name=ident)
-
-
-def _tags(extra: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    raw = extra.get("tags") or extra.get("metadata") or {}
-    if isinstance(raw, Mapping):
-        return tuple(sorted((str(k), str(v)) for k, v in raw.items() if k != "Name" and isinstance(v, str | int)))
-    return ()
 
 
 def _safe(extra: Mapping[str, Any]) -> dict[str, Any]:

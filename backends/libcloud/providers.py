@@ -40,7 +40,7 @@ OUTPUTS = ("ex_get_console_output", "ex_get_serial_output", "ex_read_console_out
 """The names under which drivers give what a VM said on its serial line."""
 
 PRIVATE = frozenset(
-    {"abiquo", "cloudstack", "eucalyptus", "kubevirt", "libvirt", "nimbus", "onapp", "opennebula", "openstack", "vcl"}
+    {"abiquo", "cloudstack", "eucalyptus", "kubevirt", "libvirt", "nimbus", "onapp", "opennebula", "openstack"}
     | {"vcloud", "vsphere"}
 )
 """Providers that people run themselves."""
@@ -48,17 +48,29 @@ PRIVATE = frozenset(
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"ec2": {"signature_version": "4"}}
 """What a provider's driver needs beyond its own defaults: EC2 takes no version 2 signatures any more."""
 
+UNLISTED = frozenset({"azure", "vcl"})
+"""Providers whose driver lists nodes of something only that it must be told each time (a cloud service, an address)."""
+
+KEYS = ("user_id", "username", "creds", "uri", "key")
+SECRETS = ("secret", "password", "key")
+REGIONS: Mapping[str, str] = {"openstack": "ex_force_service_region"}
+PROJECTS = ("project", "tenant_id", "ex_project_id")
+"""What drivers call what our form has: the first of each that one knows."""
+
+Known = Mapping[str, inspect.Parameter]
+MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 _ca = threading.local()
 _installed = threading.Lock()
 
 
 @cache
 def choices() -> tuple[str, ...]:
-    """The providers that have a driver and are not deprecated, from libcloud's own table."""
+    """The providers that have a driver which lists nodes and is not deprecated, from libcloud's own table."""
     from libcloud.compute.deprecated import DEPRECATED_DRIVERS
     from libcloud.compute.providers import DRIVERS
 
-    return tuple(sorted(str(name) for name in DRIVERS if name not in DEPRECATED_DRIVERS))
+    return tuple(sorted(str(name) for name in DRIVERS if name not in UNLISTED and name not in DEPRECATED_DRIVERS))
 
 
 class Options:
@@ -102,11 +114,7 @@ def make(settings: Settings) -> Any:
         raise Invalid(f"libcloud has no provider {provider!r}", field="provider", cure="choose one of the list")
     _trust(settings["ca"])
     cls = get_driver(provider)
-    arguments = _arguments(settings, cls)
-    keys = [settings["key"]] if settings["key"] else []
-    if settings["secret"]:
-        keys.append(settings["secret"])
-    driver: Any = cls(*keys, **arguments)
+    driver: Any = cls(**_arguments(settings, cls))
     if settings["proxy"] and hasattr(driver, "connection"):
         driver.connection.proxy_url = settings["proxy"]
         if driver.connection.connection is not None:
@@ -133,6 +141,14 @@ def overrides(driver_class: type, name: str) -> bool:
     return found is not None and found is not getattr(NodeDriver, name, None)
 
 
+def lists(driver_class: type, name: str) -> bool:
+    """Whether a driver has this list, and gives it without being told of what."""
+    if not overrides(driver_class, name):
+        return False
+    _, *told = inspect.signature(getattr(driver_class, name)).parameters.values()
+    return all(each.default is not each.empty or each.kind in MANY for each in told)
+
+
 def capabilities(driver_class: type, provider: str) -> frozenset[Capability]:
     """What a driver class can do."""
     found = {Capability(action.value) for action in METHODS if method(driver_class, provider, action)}
@@ -146,24 +162,72 @@ def capabilities(driver_class: type, provider: str) -> frozenset[Capability]:
 
 
 def _arguments(settings: Settings, cls: type) -> dict[str, Any]:
-    provider = settings["provider"]
-    arguments: dict[str, Any] = dict(ARGUMENTS.get(provider, {}))
-    if settings["host"]:
+    """What the form says, by the names that this driver's constructor has for it."""
+    provider, known = settings["provider"], inspect.signature(cls).parameters
+    more = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
+    arguments: dict[str, Any] = dict(ARGUMENTS.get(provider, {})) | _credentials(settings, known)
+    port = _port(settings["port"])
+    if provider == "openstack" and settings["host"]:
+        arguments |= _keystone(settings, port)
+    elif settings["host"]:
         arguments["host"] = settings["host"]
-        arguments["secure"] = settings.flag("secure") if settings["secure"] else True
-    if settings["port"]:
-        if not settings["port"].isdigit():
-            raise Invalid(f"{settings['port']!r} is not a port", field="port", cure="a number")
-        arguments["port"] = int(settings["port"])
+        if more or "secure" in known:
+            arguments["secure"] = _secure(settings)
+    if port and "port" not in arguments and provider != "openstack":
+        arguments["port"] = port
     for name in ("region", "api_version"):
         if settings[name]:
-            arguments[name] = settings[name]
+            arguments[REGIONS.get(provider, name) if name == "region" else name] = settings[name]
     if settings["project"]:
-        known = inspect.signature(cls).parameters
-        arguments[next((n for n in ("project", "tenant_id") if n in known), "ex_tenant_name")] = settings["project"]
+        arguments[next((name for name in PROJECTS if name in known), "ex_tenant_name")] = settings["project"]
+    if settings["ca"] and "ca_cert" in known:
+        arguments["ca_cert"] = settings["ca"]
     for name in ("extra", "extra_secret"):
         arguments |= _object(settings[name], name)
+    _complete(arguments, known)
     return arguments
+
+
+def _credentials(settings: Settings, known: Known) -> dict[str, str]:
+    """Key and secret. Where there is only one of them, a token, it is what the driver takes first."""
+    given = [settings[name] for name in ("key", "secret") if settings[name]]
+    return dict(zip(_names(known), given, strict=False))
+
+
+def _names(known: Known) -> tuple[str, str]:
+    """What a driver calls key and secret."""
+    first = next((name for name in KEYS if name in known), KEYS[-1])
+    return first, next((name for name in SECRETS if name in known and name != first), SECRETS[0])
+
+
+def _complete(arguments: Mapping[str, Any], known: Known) -> None:
+    """Raise Invalid, by the form's words, where the driver needs more than there is."""
+    needed = [each.name for each in known.values() if each.default is each.empty and each.kind not in MANY]
+    missing = [name for name in needed if name not in arguments]
+    if missing:
+        fields = dict(zip(_names(known), ("key", "secret"), strict=True)) | dict.fromkeys(PROJECTS, "project")
+        words = [fields.get(name, name) for name in missing]
+        field = words[0] if words[0] in ("key", "secret", "project", "host", "region") else "extra"
+        raise Invalid(f"this provider needs {' and '.join(words)}", cure="fill it in", field=field)
+
+
+def _keystone(settings: Settings, port: int) -> dict[str, str]:
+    """OpenStack is reached by its identity service, which names the others."""
+    scheme = "https" if _secure(settings) else "http"
+    return {
+        "ex_force_auth_url": f"{scheme}://{settings['host']}:{port or 5000}",
+        "ex_force_auth_version": "3.x_password",
+    }
+
+
+def _secure(settings: Settings) -> bool:
+    return settings.flag("secure") if settings["secure"] else True
+
+
+def _port(text: str) -> int:
+    if text and not text.isdigit():
+        raise Invalid(f"{text!r} is not a port", field="port", cure="a number")
+    return int(text or 0)
 
 
 def _object(text: str, field: str) -> dict[str, Any]:

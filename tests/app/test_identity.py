@@ -77,6 +77,15 @@ def test_one_host_by_two_connections_is_one() -> None:
     assert identity.ref_of(uid) == ref("a-by-ssh")
 
 
+def test_where_else_a_vm_is_seen() -> None:
+    identity = Identity()
+    for name in ("cloud", "cloud-libcloud", "elsewhere"):
+        identity.seen(vm(name, uuid=UUID if name.startswith("cloud") else ""))
+    assert identity.also(vm("cloud")) == [ref("cloud-libcloud")]
+    assert identity.also(vm("cloud-libcloud")) == [ref("cloud")]
+    assert identity.also(vm("elsewhere", uuid="")) == []
+
+
 def test_without_a_uuid_nothing_is_guessed() -> None:
     identity = Identity()
     first = identity.seen(vm("a", "1", uuid=""))

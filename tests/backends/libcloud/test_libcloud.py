@@ -65,6 +65,7 @@ async def test_inventory(driver: Driver) -> None:
             assert isinstance(flavor, Flavor) and flavor.memory_bytes == 1024**3
     vm = await until(driver, "web-1", PowerState.RUNNING)
     assert vm.addresses and vm.flavor == "t3.micro" and vm.memory_bytes == 1024**3
+    assert vm.uuid == vm.ref.id and vm.uuid.startswith("i-"), "the same machine by another connection is known by it"
     assert json.loads(await driver.describe(vm.ref))["name"] == "web-1"
 
 
