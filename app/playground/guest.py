@@ -29,7 +29,7 @@ KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
 PACKAGES = ("busybox-static", "grub-pc-bin", "grub-common")
 MODULES = (
     *("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_balloon", "virtio_rng", "virtio_scsi"),
-    *("sd_mod", "ata_piix", "nvme", "ena", "xen_blkfront", "xen_netfront", "button", "evdev", "ext4"),
+    *("sd_mod", "ata_piix", "nvme", "ena", "xen_blkfront", "xen_netfront", "button", "evdev", "ext4", "af_packet"),
 )
 SCRIPTS = {"init": "init", "agent": "bin/agent"}
 """Files of this folder, and what each is in the guest."""
