@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from backends.driver import CONTRACT, Driver
 from backends.errors import Unsupported
 from backends.model import Section
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "causeway.backends"
 
@@ -54,6 +57,8 @@ def _plugin(point: EntryPoint) -> KindInfo:
 @cache
 def kinds() -> dict[str, KindInfo]:
     """All known kinds by name, built-in first."""
+    from importlib.metadata import entry_points
+
     found = {info.kind: info for info in BUILT_IN}
     for point in entry_points(group=GROUP):
         found.setdefault(point.name.partition("@")[0], _plugin(point))
@@ -62,7 +67,8 @@ def kinds() -> dict[str, KindInfo]:
 
 def load(kind: str) -> type[Driver]:
     """The Driver class of a kind. Raises Unsupported with the reason where it cannot be had."""
-    info = kinds().get(kind)
+    # A mover, one for every disk, does without the look at all that is installed.
+    info = next((info for info in BUILT_IN if info.kind == kind), None) or kinds().get(kind)
     if info is None:
         raise Unsupported(f"there is no connection kind {kind!r}", cure=f"one of {', '.join(kinds())}")
     if info.contract != CONTRACT:
