@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BROKEN = {TaskState.FAILED: "failed", TaskState.UNKNOWN: "outcome unknown", TaskState.INTERRUPTED: "interrupted"}
 TROUBLE = ("retrying", "auth-needed", "failed")
-RECONNECT, SIGN_IN, ROLL_BACK = "Reconnect", "Sign in…", "Roll back"
+RECONNECT, SIGN_IN, ROLL_BACK, AGAIN = "Reconnect", "Sign in…", "Roll back", "Plan anew…"
+MOVES = ("move", "copy")
 WORDS = {Offer.RESUME: "Resume", Offer.RETRY: "Retry", Offer.UNDO: "Undo"}
 
 
@@ -28,6 +29,8 @@ class Alerts(LineView):
     counted = Signal(int)
     sign_in_wanted = Signal(str)
     """To this connection."""
+    move_wanted = Signal(list, object, bool)
+    """The plan of what failed, anew: list[Ref], the Ref to go to, True: copy."""
 
     def __init__(self, services: Services, parent: QWidget | None = None) -> None:
         super().__init__("Alerts", "All is well: every site answers, no task failed.", parent)
@@ -73,7 +76,8 @@ class Alerts(LineView):
         if state not in TROUBLE:
             return None
         level = Level.AMBER if state == "retrying" else Level.RED
-        text = f"{item.name}: {item.error or 'does not answer'}"
+        error = item.error or "does not answer"
+        text = error if error.startswith(f"{item.name}:") else f"{item.name}: {error}"
         actions = (SIGN_IN, RECONNECT) if state == "auth-needed" else (RECONNECT,)
         site = Ref(item.name, Kind.CONNECTION, item.name)
         return Line(item.since or now(), level, text, item.cure, site, item.name, actions)
@@ -85,6 +89,8 @@ class Alerts(LineView):
         text = f"{task.title}: {task.error or BROKEN[task.state]}"
         offers = self._services.tasks.offers(task)
         actions = tuple(word for offer, word in WORDS.items() if offer in offers)
+        if not actions and task.kind in MOVES and task.ref in self._services.inventory:
+            actions = (AGAIN,)
         if task.state in WAITING:
             actions = tuple(ROLL_BACK if word == WORDS[Offer.UNDO] else word for word in actions)
         return Line(task.ended or task.created, level, text, task.cure, task.ref, task.id, actions)
@@ -97,6 +103,8 @@ class Alerts(LineView):
             self.sign_in_wanted.emit(line.subject)
         elif (task := self._services.tasks.get(line.subject)) is None:
             return
+        elif word == AGAIN:
+            self.move_wanted.emit([task.ref], task.target, task.kind == "copy")
         elif word in (WORDS[Offer.RESUME], WORDS[Offer.RETRY]):
             self._services.tasks.retry(task.id)
         else:

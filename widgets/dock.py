@@ -101,7 +101,9 @@ class Dock(QWidget):
 
     def unfold(self, *, by_hand: bool = True) -> None:
         """Show more than the head; `by_hand`: until it is folded by hand."""
-        self.by_hand = self.by_hand or by_hand
+        if by_hand:
+            self.by_hand = True
+            self._quiet.stop()
         if self.folded:
             self.folded = False
             self._show_fold()

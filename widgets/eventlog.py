@@ -30,7 +30,7 @@ SIGNS = {
 }
 ACTIONS = 2
 """Columns of what can be done, at the right; a menu has all of it."""
-ACTION_PX = 88
+ACTION_PX = 108
 
 
 @dataclass(frozen=True, slots=True)

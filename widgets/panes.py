@@ -102,12 +102,10 @@ class Panes(QSplitter):
 
     def _fit(self) -> None:
         """Give the lower pane its height: the head's, the one it was dragged to, or that of what it shows."""
-        if self._dock.folded:
-            self._dock.setFixedHeight(HEAD_PX)
-            return
-        least = HEAD_PX + ROW_PX
+        least = HEAD_PX if self._dock.folded else HEAD_PX + ROW_PX
         self._dock.setMinimumHeight(least)
-        self._dock.setMaximumHeight(UNBOUNDED)
-        height = self._height or max(least, min(self._dock.wanted(), round(self.height() * SHARE)))
-        if height != self._dock.height():
+        self._dock.setMaximumHeight(HEAD_PX if self._dock.folded else UNBOUNDED)
+        wanted = self._height or min(self._dock.wanted(), round(self.height() * SHARE))
+        height = least if self._dock.folded else max(least, wanted)
+        if height != self._dock.height() or self.columns.height() < self.height() - height - self.handleWidth():
             self.setSizes([max(self.height() - height, 0), height])

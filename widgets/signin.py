@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QProgressBar
 
 from backends.model import Level
@@ -24,6 +25,7 @@ class SignIn(Prompt):
 
     def __init__(self, window: Window, name: str) -> None:
         super().__init__(f"Sign in to {name}", window)
+        self.setMinimumWidth(480)
         self._window, self._connections, self._name = window, window.services.connections, name
         self.fields: dict[str, Field] = {}
         self._busy: asyncio.Task[None] | None = None
@@ -53,8 +55,9 @@ class SignIn(Prompt):
         if secret:
             self.fields[secret[0].name].input.setFocus()
         else:
-            self.result.say("Nothing is kept to sign in with: do what is said above, then try again.")
+            self._say("Nothing is kept to sign in with: do what is said above, then try again.")
         self.go.setEnabled(True)
+        self._make_room()
 
     def _run(self) -> None:
         if self._busy is None:
@@ -75,10 +78,18 @@ class SignIn(Prompt):
             self.accept()
             return
         texts = [fmt.sentences(finding.message, finding.cure) for finding in red if finding.field not in self.fields]
-        self.result.say("\n".join(texts) or "Look at the marked fields.", "bad")
+        self._say("\n".join(texts) or "Look at the marked fields.", "bad")
 
     def _complain(self, text: str, cure: str) -> None:
-        self.result.say(fmt.sentences(text, cure), "bad")
+        self._say(fmt.sentences(text, cure), "bad")
+
+    def _say(self, text: str, role: str = "warn") -> None:
+        self.result.say(text, role)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """New lines count once they are shown."""
+        QTimer.singleShot(0, self, self.adjustSize)
 
     def _set_busy(self, on: bool) -> None:
         self._progress.setVisible(on)

@@ -368,6 +368,7 @@ class Window(QMainWindow):
         self.dock.tasks.room_wanted.connect(lambda: self.panes.give_dock(240))
         self.dock.alerts.counted.connect(self.top.show_alerts)
         self.dock.alerts.sign_in_wanted.connect(self.sign_in)
+        self.dock.alerts.move_wanted.connect(self.plan_move)
         self.tabs.currentChanged.connect(lambda _: self._save_soon())
 
     def _shortcuts(self) -> None:

@@ -13,6 +13,7 @@ from app.tasks import Task, TaskState
 from backends.model import Finding, Level
 from tests.widgets.standin import Services, ended, host_ref, move_task, until, vm_ref
 from widgets.eventlog import Line
+from widgets.plan import PlanDialog
 from widgets.prompts import Confirm
 from widgets.signin import SignIn
 from widgets.window import Window
@@ -66,6 +67,15 @@ async def test_an_interrupted_move_is_resumed_or_rolled_back(window: Window) -> 
     assert ran == ["went on"], "it asks first where something is lost"
     asked.go.click()
     await until(lambda: ran == ["went on", "went back"])
+
+
+async def test_a_move_that_cannot_go_on_is_planned_anew(window: Window) -> None:
+    task = move_task(vm_ref("kvm-a", "web-01"), host_ref("kvm-b"), "web-01")
+    task.state, task.error = TaskState.FAILED, "the move was interrupted"
+    window.services.tasks.adopt(task)
+    await click(window, "web-01", "Plan anew…")
+    (dialog,) = window.findChildren(PlanDialog)
+    assert dialog.target() == host_ref("kvm-b")
 
 
 async def test_a_lost_site_is_reconnected(window: Window) -> None:

@@ -37,6 +37,7 @@ async def test_it_unfolds_while_a_task_runs_and_folds_up_after_it(window: Window
     dock._quiet.setInterval(1)
     end.set()
     await until(lambda: dock.height() == HEAD_PX)
+    await until(lambda: window.panes.columns.height() + HEAD_PX >= window.panes.height() - 1)
     assert dock._newest.text().startswith("web-01 kvm-a → kvm-b: done")
 
 
@@ -49,6 +50,11 @@ async def test_what_was_unfolded_by_hand_stays_and_comes_back(window: Window) ->
     await until(lambda: not window.services.tasks.all()[0].active and len(dock.tasks.rows()) == 1)
     await asyncio.sleep(0.05)
     assert not dock.folded and not dock._quiet.isActive()
+    dock.by_hand = False
+    dock.tasks.counted.emit(1)
+    assert dock._quiet.isActive()
+    window.show_dock("events")
+    assert not dock._quiet.isActive(), "from now on it was unfolded by hand"
     kept = window.state()
     QTest.mouseClick(dock.buttons["events"], Qt.MouseButton.LeftButton)
     await until(lambda: dock.height() == HEAD_PX)
