@@ -22,7 +22,9 @@ DETAILS_S = 600.0
 """What such a call may take: a guest's agent that hangs costs 5 s each."""
 RECHECK_S = 60.0
 ADDRESS_AFTER_S = 5.0
-"""A guest that has just started has no address yet: look again."""
+"""A guest that has just started has no address yet: look again, and after twice that. A lease comes without event."""
+ADDRESS_LAST_S = 60.0
+"""Past a pause of so long it is not looked for any more: a guest without agent and lease has none that can be seen."""
 
 
 class HostSession:
@@ -170,7 +172,7 @@ class HostSession:
             before = self._quick.get(uuid)
             self._store(uuid, item)
             if item is not None and item.state == 1 and (before is None or before.state != 1) and self.guests:
-                self._later(uuid)
+                self._later(uuid, ADDRESS_AFTER_S)
         self._tell(uuids)
         return True
 
@@ -193,15 +195,20 @@ class HostSession:
             self._tell(changed)
         return bool(batch)
 
-    def _later(self, uuid: str) -> None:
-        """Look again for the addresses of a guest that has just started."""
+    def _later(self, uuid: str, seconds: float) -> None:
+        """Look again for the addresses of a guest that has just started, until it has one or is gone."""
 
         def look() -> None:
             del self._timers[uuid]
+            known = self._details.get(uuid)
+            if uuid not in self._quick or (seconds > ADDRESS_AFTER_S and known is not None and known.addresses):
+                return
             self._want((uuid,))
+            if seconds < ADDRESS_LAST_S:
+                self._later(uuid, 2 * seconds)
 
         if uuid not in self._timers:
-            self._timers[uuid] = asyncio.get_running_loop().call_later(ADDRESS_AFTER_S, look)
+            self._timers[uuid] = asyncio.get_running_loop().call_later(seconds, look)
 
     def _store(self, uuid: str, item: Quick | None) -> None:
         if item is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,13 @@ from tests.lab.machine import Lab, LabGuest, until
 from tests.lab.program import prepared
 
 pytestmark = pytest.mark.lab
+LAN = "network='lan'"
 CHANNEL = re.compile(r"<channel type='unix'>.*?</channel>")
+LEASED = """<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'><name>leased</name>
+<forward mode='open'/><bridge name='br8' stp='off'/><ip address='198.51.100.1' prefix='24'>
+<dhcp><range start='198.51.100.20' end='198.51.100.29'/></dhcp></ip>
+<dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options></network>"""
+"""Without rules of a firewall, and without three seconds in which dnsmasq asks whether an address is free."""
 
 
 @pytest_asyncio.fixture
@@ -98,6 +104,32 @@ def test_the_agent_freezes_and_ends_the_guest(lab: Lab, healed: Lab) -> None:
         assert state in lab.a.virsh("qemu-agent-command", guest.uuid, '{"execute":"guest-fsfreeze-status"}')
     lab.a.virsh("shutdown", guest.uuid, "--mode", "agent")
     until(lambda: guest.where() == [], "it does not shut down")
+
+
+@pytest.fixture
+def leasing(lab: Lab, healed: Lab) -> Iterator[Lab]:
+    """lab.a with a network in which libvirt's own dnsmasq gives addresses out."""
+    (lab.a.folder / "lib/made.xml").write_text(LEASED, encoding="utf-8")
+    lab.a.virsh("net-create", str(lab.a.folder / "lib/made.xml"))
+    yield lab
+    lab.clear()
+    lab.a.virsh("net-destroy", "leased")
+
+
+async def test_a_lease_tells_once_the_guest_has_it(
+    leasing: Lab, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No agent, and no event: the guest has its lease seconds after its start, and is looked at again until then."""
+    monkeypatch.setattr(session, "ADDRESS_AFTER_S", 1.0)
+
+    def asks(xml: str) -> str:
+        return re.sub(r"guest\.ip=[\d./]+", "guest.ip=dhcp", CHANNEL.sub("", xml)).replace(LAN, "network='leased'")
+
+    guest = await asyncio.to_thread(lambda: leasing.make(leasing.a, start=False, change=asks))
+    vm = await seen(driver, guest)
+    (address,) = vm.addresses
+    assert address.startswith("198.51.100.2")
+    assert f"{address}/24" in leasing.a.virsh("net-dhcp-leases", "leased", vm.nics[0].mac)
 
 
 async def test_without_an_agent_nothing_breaks(lab: Lab, healed: Lab, driver: Driver) -> None:

@@ -161,10 +161,8 @@ async def test_auto_converge_slows_a_guest_that_writes_faster_than_the_line(one:
     await one.arrive(task, target)
 
 
-async def test_post_copy_ends_a_move_that_would_never_end(lab: Lab, services: Services) -> None:
-    guest, source, target = lab.make(lab.a), lab.a, lab.b
-    await asyncio.to_thread(guest.wait_beats, source, 1)
-    one = Traveller(lab, services, guest, guest.beats(source)[-1].boot)
+async def test_post_copy_ends_a_move_that_would_never_end(one: Traveller) -> None:
+    source, target = one.source, one.target
     one.guest.tell(source, "dirty 24", "DIRTY")
     events = ["event", "--domain", one.guest.uuid, "--event", "lifecycle", "--loop", "--timeout", "200"]
     watcher = subprocess.Popen(  # noqa: ASYNC220
