@@ -51,6 +51,7 @@ class Clients:
         self._read_s = read_s
         self._lock = threading.RLock()
         self._session: Any = None
+        self._spent = False
         self._clients: dict[tuple[str, str, bool], Any] = {}
 
     def ec2(self, region: str, *, once: bool = False) -> Any:
@@ -65,7 +66,7 @@ class Clients:
 
     def frozen(self) -> Settings:
         """The settings for another process: with MFA the session that was opened with the code, which is good once."""
-        if not self._settings["mfa_serial"]:
+        if not (self._settings["mfa_serial"] or self._settings["mfa_code"]):
             return self._settings
         with self._lock:
             keys = self._open().get_credentials().get_frozen_credentials()
@@ -132,8 +133,9 @@ class Clients:
         return session
 
     def _code(self) -> str:
-        if not self._settings["mfa_code"]:
-            raise AuthNeeded("an MFA code is needed", cure="give the six digits of your device", field="mfa_code")
+        if self._spent or not self._settings["mfa_code"]:
+            text = "a new MFA code is needed" if self._spent else "an MFA code is needed"
+            raise AuthNeeded(text, cure="give the six digits of your device", field="mfa_code")
         return self._settings["mfa_code"]
 
     def _assume_role(self, session: Any) -> None:
@@ -160,12 +162,17 @@ class Clients:
             extra_args=extra,
             mfa_prompter=lambda _prompt: self._code(),
         )
-        session._credentials = DeferredRefreshableCredentials(
-            method="assume-role", refresh_using=fetcher.fetch_credentials
-        )
+
+        def fetch() -> Any:
+            keys = fetcher.fetch_credentials()
+            self._spent = True
+            return keys
+
+        session._credentials = DeferredRefreshableCredentials(method="assume-role", refresh_using=fetch)
 
     def _open_with_mfa(self, session: Any) -> None:
         client = self._make(session, "sts", regions(self._settings)[0], self._attempts)
         answer = client.get_session_token(SerialNumber=self._settings["mfa_serial"], TokenCode=self._code())
+        self._spent = True
         keys = answer["Credentials"]
         session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])

@@ -116,6 +116,8 @@ def translate(error: Exception, *, changes: bool = False) -> Exception:
         return Unreachable(_text(error), cure=_CURES[Unreachable], field="endpoint_url")
     if isinstance(error, aws.ParamValidationError):
         return Invalid(_text(error))
+    if isinstance(error, aws.SSOError | aws.TokenRetrievalError):
+        return AuthNeeded(_text(error), cure="sign in again: aws sso login", field="profile")
     if _is_credential_error(error):
         return AuthNeeded(_text(error), cure=_CURES[AuthNeeded], field="access_key_id")
     if isinstance(error, aws.BotoCoreError):
@@ -143,6 +145,8 @@ def _answered(error: Any) -> BackendError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if "valid region" in message:
         return Invalid(message, cure="name a region of this cloud", field="regions")
+    if "MultiFactorAuthentication" in message:
+        return AuthNeeded(message, cure="give a new code of your device", field="mfa_code")
     kind = TABLE.get(code)
     if kind is None:
         if code.endswith((".NotFound", ".Unknown", "NotFoundException")):
@@ -175,8 +179,6 @@ def _is_credential_error(error: Exception) -> bool:
         aws.NoCredentialsError,
         aws.PartialCredentialsError,
         aws.CredentialRetrievalError,
-        aws.TokenRetrievalError,
-        aws.SSOError,
         aws.RefreshWithMFAUnsupportedError,
         aws.InvalidConfigError,
     )
