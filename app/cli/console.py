@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.refs import Usage, find_vm
+from app.cli.refs import Usage, find_vm, sites_of
 from app.cli.rows import Row, result
 from app.cli.waiting import settled
 from app.consoles import SessionState, png
@@ -118,7 +118,7 @@ def _writable(path: Path) -> None:
 
 
 async def _vm(services: Services, args: Row) -> Ref:
-    await settled(services, {args["ref"].partition("/")[0]})
+    await settled(services, sites_of(args["ref"]))
     return find_vm(args["ref"], services.inventory)
 
 

@@ -31,7 +31,8 @@ StartWindow = Callable[[Path, "Path | None", "int | None", "Path | None"], int]
 
 app = typer.Typer(
     name="causeway",
-    help="One tree over all your virtual machines. Without a verb: the window.",
+    help="One tree over all your virtual machines. Without a verb: the window.\n\nREF is connection/name, "
+    "connection/id, or a name that only one has; an ambiguous one is exit code 2, with the candidates.",
     add_completion=False,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
@@ -39,8 +40,9 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Offline = Annotated[bool, typer.Option("--offline", help="From the store, without asking any server.")]
-Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="connection/name or connection/id")]
-AnRef = Annotated[str, typer.Argument(metavar="REF", help="connection/name or connection/id")]
+A_REF = "connection/name, connection/id, or a name that only one has"
+Refs = Annotated[list[str], typer.Argument(metavar="REF...", help=A_REF)]
+AnRef = Annotated[str, typer.Argument(metavar="REF", help=A_REF)]
 MIB = 2**20
 
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])

@@ -8,7 +8,7 @@ import typer
 
 LIVE = "Live moves"
 
-Target = Annotated[str, typer.Option("--to", metavar="TARGET", help="A connection, host or zone.")]
+Target = Annotated[str, typer.Option("--to", metavar="TARGET", help="A connection, host or zone, named as a REF is.")]
 AMode = Annotated[str | None, typer.Option("--mode", help="live, warm or cold; else the best that is possible.")]
 Copy = Annotated[bool, typer.Option("--copy", help="Leave the source as it is.")]
 Map = Annotated[list[str] | None, typer.Option("--map", metavar="network=A:B", help="Which network becomes which.")]

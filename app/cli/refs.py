@@ -1,4 +1,4 @@
-"""What people write for a VM or a target, and what it means: connection/name, connection/id, or as printed."""
+"""What people write for an object or a target, and what it means: the same words in every verb."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from app.inventory import Inventory
 from backends.errors import BackendError
 from backends.model import Kind, Object, Ref, Vm
 
+CURE = "write connection/name, connection/id, or a name that only one has; see: causeway ls"
 TARGETS = frozenset({Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER})
 
 
@@ -20,11 +21,16 @@ class Usage(BackendError):
         self.candidates = list(candidates)
 
 
-def find(text: str, inventory: Inventory, kinds: frozenset[Kind] | None = None, *, anywhere: bool = False) -> Ref:
-    """The one object that `text` names. Raises Usage where there is none or more than one.
+def sites_of(*texts: str) -> set[str] | None:
+    """The connections that these references name; None (any of them) where one is a bare name."""
+    return {text.partition("/")[0] for text in texts} if all("/" in text for text in texts) else None
 
-    An id wins over a name; a VM's own UUID counts as its id; of one name, a VM wins over what is no VM. With
-    `anywhere` a bare name will do where it is the only one.
+
+def find(text: str, inventory: Inventory, kinds: frozenset[Kind] | None = None) -> Ref:
+    """The one object that `text` names: connection/name, connection/id, or a bare name or id that only one has.
+
+    An id wins over a name; a VM's own UUID counts as its id; of one name, a VM wins over what is no VM. Where it may be
+    any kind, a connection's name is its host's or site's. Raises Usage where there is none or more than one.
     """
     try:
         ref = Ref.parse(text)
@@ -33,22 +39,14 @@ def find(text: str, inventory: Inventory, kinds: frozenset[Kind] | None = None, 
     except ValueError:
         pass
     connection, slash, rest = text.partition("/")
-    if not slash and anywhere:
-        return _anywhere(text, inventory)
-    if not slash:
-        raise Usage(f"{text!r} is no reference", cure="write connection/name or connection/id; see: causeway ls")
-    items = [item for item in inventory.of(connection) if kinds is None or item.ref.kind in kinds]
-    by_id = [item for item in items if item.ref.id == rest or (isinstance(item, Vm) and item.uuid == rest)]
-    return _only(text, by_id or [item for item in items if item.name == rest])
-
-
-def _anywhere(name: str, inventory: Inventory) -> Ref:
-    """A VM by its name alone; else a connection's host or site, or what else has this name."""
-    named = [item for item in inventory if item.name == name]
-    if not any(item.ref.kind == Kind.VM for item in named):
+    name, around = (rest, inventory.of(connection)) if slash else (text, inventory)
+    items = [item for item in around if kinds is None or item.ref.kind in kinds]
+    found = [item for item in items if item.ref.id == name or (isinstance(item, Vm) and item.uuid == name)]
+    found = found or [item for item in items if item.name == name]
+    if not slash and kinds is None and not any(item.ref.kind == Kind.VM for item in found):
         places = [item for item in inventory.of(name) if item.ref.kind in TARGETS and item.parent is None]
-        named = places or named
-    return _only(name, named)
+        found = places or found
+    return _only(text, found)
 
 
 def _only(text: str, found: list[Object]) -> Ref:
@@ -58,7 +56,7 @@ def _only(text: str, found: list[Object]) -> Ref:
         return found[0].ref
     if found:
         raise Usage(f"{text!r} is ambiguous", cure="use connection/id", candidates=[_candidate(item) for item in found])
-    raise Usage(f"there is no {text!r}", cure="write connection/name or connection/id; see: causeway ls")
+    raise Usage(f"there is no {text!r}", cure=CURE)
 
 
 def find_vm(text: str, inventory: Inventory) -> Ref:
@@ -66,15 +64,18 @@ def find_vm(text: str, inventory: Inventory) -> Ref:
 
 
 def find_target(text: str, inventory: Inventory, connections: Connections) -> Ref:
-    """A place to move to: a connection by its name, or a host or zone as connection/name."""
-    if "/" not in text:
-        if connections.get(text) is None:
-            names = [connection.name for connection in connections.all()]
-            raise Usage(f"there is no connection {text!r}", candidates=names)
-        return Ref(text, Kind.CONNECTION, text)
+    """A place to move to: a connection by its name, or a host or zone as any object is named."""
     if text.count("/") == 2 and text.split("/")[1] == Kind.CONNECTION:
-        return find_target(text.split("/")[0], inventory, connections)
-    return find(text, inventory, TARGETS)
+        text = text.split("/")[0]
+    if "/" not in text and connections.get(text) is not None:
+        return Ref(text, Kind.CONNECTION, text)
+    try:
+        return find(text, inventory, TARGETS)
+    except Usage as error:
+        if "/" in text or error.candidates:
+            raise
+        names = [connection.name for connection in connections.all()]
+        raise Usage(f"there is no connection, host or zone {text!r}", candidates=names) from None
 
 
 def _candidate(item: Object) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli import console, shapes
-from app.cli.refs import Usage, find, find_target, find_vm
+from app.cli.refs import Usage, find, find_target, find_vm, sites_of
 from app.cli.requests import arguments
 from app.cli.rows import Row, failure, parts, result, warning
 from app.cli.waiting import all_of, detailed, followed, recovered, settled
@@ -126,10 +126,9 @@ async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
 async def show(services: Services, args: Row) -> AsyncIterator[Row]:
     offline = bool(args.get("offline"))
     if not offline:
-        connection, slash, _ = args["ref"].partition("/")
-        for missing in await settled(services, {connection} if slash else None):
+        for missing in await settled(services, sites_of(args["ref"])):
             yield missing
-    ref = find(args["ref"], services.inventory, anywhere=True)
+    ref = find(args["ref"], services.inventory)
     item = services.inventory.get(ref)
     if item is None or (getattr(item, "detailed", True) is False):
         item = await services.store.load_body(ref) or item
@@ -150,7 +149,7 @@ def power(name: str) -> Verb:
     """The verb that does one power action to all its VMs."""
 
     async def verb(services: Services, args: Row) -> AsyncIterator[Row]:
-        await settled(services, {text.partition("/")[0] for text in args["refs"]})
+        await settled(services, sites_of(*args["refs"]))
         refs = [find_vm(text, services.inventory) for text in args["refs"]]
         async for row in all_of(services, services.actions.power(refs, POWER[name])):
             yield row
@@ -159,7 +158,7 @@ def power(name: str) -> Verb:
 
 
 async def delete(services: Services, args: Row) -> AsyncIterator[Row]:
-    await settled(services, {text.partition("/")[0] for text in args["refs"]})
+    await settled(services, sites_of(*args["refs"]))
     refs = [find_vm(text, services.inventory) for text in args["refs"]]
     async for row in all_of(services, services.actions.delete(refs, bool(args.get("disks")))):
         yield row
@@ -329,10 +328,12 @@ VERBS: dict[str, Verb] = {
 
 
 async def _planned(services: Services, args: Row) -> Planned:
-    names = {args["ref"].partition("/")[0], args["to"].partition("/")[0]}
-    await settled(services, names)
+    to = args["to"]
+    # A connection is a target by its bare name.
+    named = to if "/" in to or services.connections.get(to) is None else f"{to}/"
+    await settled(services, sites_of(args["ref"], named))
     vm = find_vm(args["ref"], services.inventory)
-    to = find_target(args["to"], services.inventory, services.connections)
+    place = find_target(to, services.inventory, services.connections)
     networks = []
     for text in args.get("map") or ():
         what, equals, pair = text.partition("=")
@@ -344,7 +345,9 @@ async def _planned(services: Services, args: Row) -> Planned:
     mapping = Mapping(networks=tuple(networks), **chosen)
     mode = Mode(args["mode"]) if args.get("mode") else None
     live = LiveOptions(**(args.get("live") or {}))
-    planned = await services.migrations.plan(vm, to, mode=mode, copy=bool(args.get("copy")), mapping=mapping, live=live)
+    planned = await services.migrations.plan(
+        vm, place, mode=mode, copy=bool(args.get("copy")), mapping=mapping, live=live
+    )
     _check_networks(networks, planned)
     if planned.plan.mode != Mode.LIVE and live != LiveOptions(bandwidth_bps=live.bandwidth_bps):
         named = ", ".join(f"--{key.replace('_', '-')}" for key in args["live"] if key != "bandwidth_bps")

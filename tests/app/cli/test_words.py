@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.__main__ import arranged
-from app.cli.refs import Usage, find, find_target, find_vm
+from app.cli.refs import Usage, find, find_target, find_vm, sites_of
 from app.inventory import Inventory
 from backends.model import Changed, Kind, Ref, Volume
 from tests.app.cli.shell import NO_SCREEN, ROOT, Shell
@@ -62,7 +62,7 @@ def test_a_second_start_is_answered_by_the_window_that_is_open(
         (("show", "a/nothing"), "there is no 'a/nothing'"),
         (("show", "nowhere"), "there is no 'nowhere'"),
         (("start", "a/nothing"), "there is no 'a/nothing'"),
-        (("plan", "a/web-01", "--to", "nowhere"), "there is no connection 'nowhere'"),
+        (("plan", "a/web-01", "--to", "nowhere"), "there is no connection, host or zone 'nowhere'"),
         (("plan", "a/web-01", "--to", "a", "--map", "what"), "--map"),
         (("plan", "a/web-01", "--to", "a", "--map", "network=no:lan"), "no network 'no'   its networks: lan"),
         (
@@ -150,11 +150,11 @@ def test_references() -> None:
     assert find_vm("a/1", inventory) == Ref("a", Kind.VM, "1"), "an id wins over a name"
     assert find_vm("a/u-3", inventory) == Ref("a", Kind.VM, "3")
     assert find("a/vm/2", inventory) == Ref("a", Kind.VM, "2")
-    assert find("a", inventory, anywhere=True) == Ref("a", Kind.HOST, "h1"), "a connection means its host"
-    assert find("y", inventory, anywhere=True) == Ref("b", Kind.VM, "8")
+    assert find("a", inventory) == Ref("a", Kind.HOST, "h1"), "a connection means its host"
+    assert find("y", inventory) == Ref("b", Kind.VM, "8")
     assert find("b/y", inventory) == Ref("b", Kind.VM, "8"), "a VM wins over a volume of its name"
     with pytest.raises(Usage):
-        find("x", inventory, anywhere=True)
+        find("x", inventory)
     with pytest.raises(Usage) as ambiguous:
         find_vm("a/x", inventory)
     assert [text.split()[0] for text in ambiguous.value.candidates] == ["a/1", "a/2"]
@@ -164,5 +164,13 @@ def test_references() -> None:
     assert find_target("b", inventory, names) == Ref("b", Kind.CONNECTION, "b")
     assert find_target("a/a-h1", inventory, names) == Ref("a", Kind.HOST, "h1")
     assert find_target("a/host/h1", inventory, names) == Ref("a", Kind.HOST, "h1")
+    assert find_vm("y", inventory) == Ref("b", Kind.VM, "8"), "a bare name will do where only one has it"
+    assert find_vm("u-3", inventory) == Ref("a", Kind.VM, "3")
+    with pytest.raises(Usage) as ambiguous:
+        find_vm("x", inventory)
+    assert [text.split()[0] for text in ambiguous.value.candidates] == ["a/1", "a/2"]
+    assert find_target("a-h1", inventory, names) == Ref("a", Kind.HOST, "h1")
+    assert sites_of("a/x", "b/y") == {"a", "b"}
+    assert sites_of("a/x", "y") is None, "any may have it"
     with pytest.raises(Usage):
         find_target("c", inventory, names)
