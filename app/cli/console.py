@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from app.cli.refs import Usage, find_vm, sites_of
 from app.cli.rows import Row, result
 from app.cli.waiting import settled
-from app.consoles import SessionState, png
-from backends.errors import Unreachable
+from app.consoles import SessionState, png, trust
+from backends.errors import AuthNeeded, Unreachable
 from backends.model import Ref
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ async def screenshot(services: Services, args: Row) -> AsyncIterator[Row]:
     path = Path(args["path"])
     await asyncio.to_thread(_writable, path)
     ref = await _vm(services, args)
-    picture = await services.consoles.screenshot(ref)
+    try:
+        picture = await services.consoles.screenshot(ref, unproven=bool(args.get("unproven")))
+    except AuthNeeded as error:
+        if error.field == trust.FIELD:
+            error.cure += "; or take it all the same: --unproven"
+        raise
     try:
         await asyncio.to_thread(path.write_bytes, picture)
     except OSError as error:

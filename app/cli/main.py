@@ -297,6 +297,9 @@ def console(
     serial: Annotated[bool, typer.Option("--serial", help="The serial line, in this terminal. Ctrl+] leaves.")] = False,
     screenshot: Annotated[Path | None, typer.Option(metavar="FILE", help="The screen, as a PNG file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Take the line from whoever holds it.")] = False,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="A picture also where nothing proves whose screen it is.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a VM's console in the window; its serial line here; or write a picture of its screen."""
@@ -307,7 +310,7 @@ def console(
 
         ask(context, "console-line", {"ref": ref, "force": force}, printer=LinePrinter(as_json))
     elif screenshot is not None:
-        args = {"ref": ref, "path": str(screenshot.absolute())}
+        args = {"ref": ref, "path": str(screenshot.absolute()), "unproven": unproven}
         ask(context, "console-screenshot", args, as_json=as_json)
     else:
         ask(context, "console", {"ref": ref}, as_json=as_json)

@@ -76,6 +76,7 @@ MAY: dict[str, dict[str, Check]] = {
     **each("show", offline=flag),
     **each("delete", disks=flag),
     **each("console-line", force=flag),
+    **each("console-screenshot", unproven=flag),
     **each("plan move", mode=mode, copy=flag, map=texts, storage=text, flavor=text, name=text, live=live),
 }
 """What else it takes."""

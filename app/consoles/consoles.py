@@ -7,13 +7,15 @@ import contextlib
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from app.consoles import trust
 from app.consoles.follow import Session
 from app.consoles.loop import ConsoleLoop
+from app.consoles.news import SessionState
 from app.redaction import redact
 from backends.consoles import Console
 from backends.driver import Consoles as OpensConsoles
 from backends.errors import Unreachable, Unsupported
-from backends.model import Level, Ref
+from backends.model import Kind, Level, Ref
 
 if TYPE_CHECKING:
     from app.consoles.line import LineSession
@@ -81,17 +83,30 @@ class Consoles:
 
         await asyncio.to_thread(sweep, self._services.home)
 
-    async def viewer(self, ref: Ref, console: Console) -> None:
+    async def trust(self, host: tuple[str, str]) -> None:
+        """Take a host (a connection, and where it leads to) unproven from now on; sessions that wait for that go on."""
+        await trust.remember(self._services.store, host, trust.Known.TAKEN)
+        await self._services.audit.record("console", Ref(host[0], Kind.CONNECTION, host[0]), "", host[1], "unproven")
+        for other in self._sessions:
+            if other.state == SessionState.UNPROVEN:
+                other.retry()
+
+    async def viewer(self, ref: Ref, console: Console, *, unproven: bool = False) -> None:
         """Open a SPICE or RDP console in this machine's viewer, and return when it runs.
 
-        Raises Unsupported without a viewer, naming the package; Unreachable where the viewer fails at once; what
-        opening the console raises.
+        Raises Unsupported without a viewer, naming the package; Unreachable where the viewer fails at once; AuthNeeded
+        (field "trust") where nothing would prove whose screen it is, unless `unproven`; what opening it raises.
         """
         from app.consoles.viewer import Viewer, folder_of, program
 
         services = self._services
         await asyncio.to_thread(program, console.kind)
         door = await self._answer(ref, self._driver(ref).open_console(console))
+        if not unproven and not trust.safe(door):
+            known = await trust.recall(services.store, trust.host_of(door))
+            if known != trust.Known.TAKEN:
+                door.close()
+                raise trust.asked(trust.PLAIN, known, trust.host_of(door))
         vm = services.inventory.vm(ref)
         name = vm.name if vm is not None else ref.id
         loop = asyncio.get_running_loop()
@@ -108,13 +123,17 @@ class Consoles:
         self._viewers.append(viewer)
         await services.audit.record("console", ref, "", f"{console.kind} {console.label}".strip(), "ok")
 
-    async def screenshot(self, ref: Ref, seconds: float = SCREENSHOT_S) -> bytes:
-        """A PNG of the screen: the first complete picture. Raises what stands in the way, or Unreachable."""
+    async def screenshot(self, ref: Ref, seconds: float = SCREENSHOT_S, *, unproven: bool = False) -> bytes:
+        """A PNG of the screen: the first complete picture. Raises what stands in the way, or Unreachable.
+
+        `unproven`: also where nothing proves whose screen it is.
+        """
         from app.consoles import png
         from app.consoles.session import ScreenSession
 
         uid = self._services.identity.uid_of(ref)
-        session = self._kept(ScreenSession(self._services, self._loop, uid, view_only=True, exact=True))
+        made = ScreenSession(self._services, self._loop, uid, view_only=True, exact=True, unproven=unproven)
+        session = self._kept(made)
         try:
             await session.open()
             await session.live(seconds)

@@ -2,6 +2,7 @@
 
 CONNECTING --first picture/byte--> LIVE --stream ends--> RETRYING --> LIVE (gap_ms says how long it was away)
 GONE: the VM is off or not to be seen        AUTH_NEEDED: waits for provide()
+UNPROVEN: waits for trust(): nothing proves whose screen it is
 FAILED: waits until the VM, its place or its connection changes, or for retry()
 """
 
@@ -18,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.consoles.news import SessionEvent, SessionState, Status, What
+from app.consoles.trust import FIELD
 from app.redaction import remember
 from backends.consoles import Console, Door
 from backends.driver import Consoles as OpensConsoles
@@ -44,6 +46,8 @@ LINGER_S = 2.0
 """So long a stream may outlive its VM: what it still says may be why."""
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds, seconds, times: a host that fell silent is noticed after 25 s."""
+WAITING = frozenset({SessionState.AUTH_NEEDED, SessionState.UNPROVEN, SessionState.FAILED})
+"""Somebody has to do something, or something has to change."""
 DARK = frozenset({PowerState.OFF, PowerState.SUSPENDED})
 
 
@@ -217,7 +221,7 @@ class Session(ABC):
     # Inside
 
     def _begin_anew(self) -> None:
-        if self.state in (SessionState.AUTH_NEEDED, SessionState.FAILED):
+        if self.state in WAITING:
             self._set(SessionState.CONNECTING)
         self.wake()
 
@@ -325,7 +329,7 @@ class Session(ABC):
         elif self.state == SessionState.LIVE:
             log.info("%s: the console is lost: %s", self.name, text)
         if isinstance(error, AuthNeeded):
-            self._set(SessionState.AUTH_NEEDED, text, cure)
+            self._set(SessionState.UNPROVEN if error.field == FIELD else SessionState.AUTH_NEEDED, text, cure)
             await self._changed_from(facts, retry_after_s=None)
         elif _passes(error) or (aftermath and isinstance(error, NotFound | Conflict)):
             self._set(SessionState.RETRYING, text, cure)
@@ -365,7 +369,7 @@ class Session(ABC):
             self._tell(SessionEvent(What.STATUS))
 
     def _raise_if_hopeless(self) -> None:
-        if self.state in (SessionState.AUTH_NEEDED, SessionState.FAILED) and self._error is not None:
+        if self.state in WAITING and self._error is not None:
             raise self._error.with_traceback(None)
         if self.state in (SessionState.GONE, SessionState.CLOSED):
             text = self.status.text or f"the console of {self.name} is {self.state}"

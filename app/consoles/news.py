@@ -13,6 +13,7 @@ class SessionState(StrEnum):
     GONE = "gone"
     RETRYING = "retrying"
     AUTH_NEEDED = "auth-needed"
+    UNPROVEN = "unproven"
     FAILED = "failed"
     CLOSED = "closed"
 

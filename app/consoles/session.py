@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.consoles import trust
 from app.consoles.follow import Session, only_without_hindrance
 from app.consoles.news import SessionEvent, SessionState, What
 from backends.consoles import Console, ConsoleKind, Door
-from backends.errors import Unreachable, Unsupported
+from backends.errors import AuthNeeded, Unreachable, Unsupported
 
 if TYPE_CHECKING:
     import numpy
@@ -34,7 +35,8 @@ class ScreenSession(Session):
 
     `framebuffer` is the last picture, also while the connection is away; read its pixels under its lock. Input goes
     through the methods here, which may be called at any time and do nothing while there is no picture, with
-    `view_only`, or on a read-only connection. `exact`: every pixel as the server has it, no JPEG.
+    `view_only`, or on a read-only connection. `exact`: every pixel as the server has it, no JPEG. `unproven`: also
+    from a server that does not prove whose it is, over a network that anybody may read.
     """
 
     def __init__(
@@ -45,11 +47,16 @@ class ScreenSession(Session):
         *,
         view_only: bool = False,
         exact: bool = False,
+        unproven: bool = False,
         console: Console | None = None,
     ) -> None:
         super().__init__(services, loop, uid, console)
         self.view_only = view_only
         self._exact = exact
+        self._unproven = unproven
+        self._taken: tuple[str, str] | None = None
+        self.host = ("", "")
+        """Whose screen it is or should be: a connection, and the host that it leads to."""
         self.framebuffer: Framebuffer | None = None
         self._link: _Link | None = None
         self._paused = False
@@ -99,6 +106,11 @@ class ScreenSession(Session):
         client = self.client
         return client is not None and client.takes_scancodes
 
+    def trust(self) -> None:
+        """Go on with this host in this session, though it does not prove itself."""
+        self._taken = self.host
+        self.retry()
+
     def refresh(self, *, incremental: bool = False) -> None:
         """Ask for the whole picture anew, or once for what has changed: also while it is paused."""
         client = self.client
@@ -137,14 +149,23 @@ class ScreenSession(Session):
     async def _serve(self, door: Door) -> None:
         link = _Link(self, asyncio.get_running_loop())
         self._link, self._carrier = link, door.carrier
-        talking = asyncio.ensure_future(self._console_loop.do(self._talk, door, link))
+        self.host = trust.host_of(door)
+        known = trust.Known.NOTHING if trust.safe(door) else await trust.recall(self._services.store, self.host)
+        unproven = trust.safe(door) or self._unproven or self._taken == self.host or known == trust.Known.TAKEN
+        talking = asyncio.ensure_future(self._console_loop.do(self._talk, door, link, unproven))
         framed = asyncio.ensure_future(link.framed.wait())
         try:
             waiting: set[asyncio.Future[Any]] = {talking, framed}
             done, _ = await asyncio.wait(waiting, timeout=FRAME_S, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 raise Unreachable(f"{self.name}: no picture within {FRAME_S:g} s", object_name=self.name)
+            if framed in done and not trust.safe(door) and link.client is not None and link.client.checked:
+                await trust.remember(self._services.store, self.host, trust.Known.PROVEN)
             await talking
+        except AuthNeeded as error:
+            if error.field == trust.FIELD:
+                raise trust.asked(error.message, known, self.host) from None
+            raise
         finally:
             link.session = None
             framed.cancel()
@@ -153,7 +174,7 @@ class ScreenSession(Session):
             door.close()
             self._lost(link.ended_at or time.perf_counter())
 
-    async def _talk(self, door: Door, link: _Link) -> None:
+    async def _talk(self, door: Door, link: _Link, unproven: bool) -> None:
         """On the console loop: shake hands, then decode until the stream ends."""
         from app.consoles.rfb import RfbClient
 
@@ -165,6 +186,7 @@ class ScreenSession(Session):
                 password=self._password or door.password,
                 user=self._user or door.user,
                 tls=door.tls,
+                unproven=unproven,
                 options=self._options(),
                 on=link,
             )

@@ -196,7 +196,8 @@ def _vv(door: Door, title: str) -> dict[str, str]:
         "title": title,
         "unix-path": path,
         "host": "" if path else door.host,
-        "port": str(door.port or ""),
+        # Told of both, a viewer begins with the one that is not encrypted.
+        "port": str(door.port or "") if door.carrier or not (door.tls and door.tls_port) else "",
         "tls-port": str(door.tls_port or ""),
         "password": door.password,
         "proxy": door.proxy,

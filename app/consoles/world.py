@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from app.events import Events
     from app.identity import Identity
     from app.inventory import Inventory
+    from app.store import Store
     from app.tasks import Tasks
 
 
@@ -23,4 +24,5 @@ class World(Protocol):
     events: Events
     identity: Identity
     inventory: Inventory
+    store: Store
     tasks: Tasks

@@ -94,7 +94,7 @@ class Doors:
         screen, password = await self._driver.client.call(lambda conn: _screen(conn, uuid, index))
         if have.kind == ConsoleKind.VNC:
             made = await self._connect(uuid, screen)
-            return Door(console=have, socket=made, password=password, tls=self._tls(), carrier=self._carrier())
+            return Door(console=have, socket=made, password=password, tls=self._tls(), carrier=self._carrier(screen))
         return await self._for_viewer(have, screen, password)
 
     def hang_up(self) -> None:
@@ -123,10 +123,10 @@ class Doors:
             )
         return "", ""
 
-    def _carrier(self) -> str:
-        if self._local:
-            return "on this machine"
-        return "through SSH" if self._ssh is not None else ""
+    def _carrier(self, screen: Graphics) -> str:
+        if self._ssh is not None:
+            return "through SSH"
+        return "on this machine" if self._local or _loopback(self._reachable(screen)) else ""
 
     async def _connect(self, uuid: str, screen: Graphics) -> socket.socket:
         if self._local:
@@ -142,7 +142,7 @@ class Doors:
 
     async def _for_viewer(self, console: Console, screen: Graphics, password: str) -> Door:
         """Where an external viewer finds a screen, as seen from here. A host that is a path is a unix socket."""
-        door = Door(console=console, password=password, tls=self._tls())
+        door = Door(console=console, password=password, tls=self._tls(), carrier=self._carrier(screen))
         if self._ssh is None:
             door.host = screen.socket or self._reachable(screen)
             door.port, door.tls_port = screen.port, screen.tls_port

@@ -14,7 +14,8 @@ from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.consoles import Console, ConsoleKind, LineSession, ScreenSession, SessionEvent, SessionState, What
-from backends.errors import BackendError
+from app.consoles.trust import FIELD
+from backends.errors import AuthNeeded, BackendError
 from backends.model import Ref
 from widgets.consoles.bar import Bar, toggle
 from widgets.consoles.keys import CHORDS, Chord
@@ -24,7 +25,7 @@ from widgets.consoles.scaling import Scale
 from widgets.consoles.screen import ScreenView
 from widgets.consoles.settings import Settings, Side, settings_from
 from widgets.consoles.stage import Stage
-from widgets.consoles.told import show_notice
+from widgets.consoles.told import show_notice, show_unproven
 from widgets.consoles.tools import Screenshots, Typing
 from widgets.consoles.words import facts_of, is_kept, state_of
 from widgets.parts import Elided, label, set_symbol
@@ -121,10 +122,22 @@ class Panel(QWidget):
         """Show another console of the VM here, or open the external viewer."""
         ref = self.ref
         if console.kind in OUTSIDE and ref is not None:
-            self.window_.background.run(self.services.consoles.viewer(ref, console), f"viewer for {self.name}")
+            self.window_.background.run(self._open_viewer(ref, console), f"viewer for {self.name}")
             return
         self.console, self.by_ssh, self.eager = console, False, True
         self.window_.background.run(self._open(), f"console of {self.name}")
+
+    async def _open_viewer(self, ref: Ref, console: Console, *, unproven: bool = False) -> None:
+        try:
+            await self.services.consoles.viewer(ref, console, unproven=unproven)
+        except AuthNeeded as error:
+            if error.field != FIELD:
+                raise
+            what = f"viewer for {self.name}"
+            again = lambda: self.window_.background.run(self._open_viewer(ref, console, unproven=True), what)  # noqa: E731
+            show_unproven(self, error.message, error.cure, (ref.connection, error.object_name), again)
+        else:
+            self._show_status()
 
     def choose_ssh(self) -> None:
         """Ask who logs in; then a shell by SSH is shown here."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WORDS = {
     SessionState.AUTH_NEEDED: "asks for a password: click to give it",
+    SessionState.UNPROVEN: "not safe on its way: click to decide",
     SessionState.RETRYING: "reconnecting",
     SessionState.CLOSED: "closed",
 }

@@ -71,8 +71,27 @@ def show_notice(panel: Panel) -> None:
             text = fmt.sentences(status.text, status.cure)
             asks_user = panel.by_ssh or "user" in status.text.lower()
             notice.ask(f"{panel.name} asks for a password", text, user=asks_user, focus=_near(panel))
+        case SessionState.UNPROVEN:
+            assert panel.screen_session is not None
+            screen = panel.screen_session
+            show_unproven(panel, status.text, status.cure, screen.host, screen.trust)
         case SessionState.FAILED:
             _show_failed(panel, status.text, status.cure)
+
+
+def show_unproven(panel: Panel, text: str, cure: str, host: tuple[str, str], go_on: Callable[[], object]) -> None:
+    """Ask whether a host is taken though nothing proves whose screen it is: `go_on` once, or remembered for it."""
+
+    async def always() -> None:
+        await panel.services.consoles.trust(host)
+        go_on()
+
+    name = host[1] or host[0]
+    actions = (
+        ("Connect once", "log-in", go_on),
+        (f"Always for {name}", "shield", lambda: panel.window_.background.run(always(), f"trusting {name}")),
+    )
+    panel.stage.notice.say("Connect all the same?", fmt.sentences(text, cure), ("shield-alert", "warn"), actions)
 
 
 def _near(panel: Panel) -> bool:

@@ -17,6 +17,7 @@ ROLES = {
     SessionState.RETRYING: ("reconnecting", "warn"),
     SessionState.GONE: ("off", "muted"),
     SessionState.AUTH_NEEDED: ("password needed", "warn"),
+    SessionState.UNPROVEN: ("not safe", "warn"),
     SessionState.FAILED: ("failed", "bad"),
     SessionState.CLOSED: ("closed", "muted"),
 }

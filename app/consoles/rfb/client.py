@@ -24,7 +24,8 @@ class RfbClient:
     """All methods are called on the console loop.
 
     Parameters: `sock` connected and non-blocking, the client's own from now on; `user` and `password` for servers
-    that ask; `tls` how a server with a certificate proves itself; `on` is told what happens.
+    that ask; `tls` how a server with a certificate proves itself, and `unproven` whether one may be without;
+    `on` is told what happens.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class RfbClient:
         password: str = "",
         user: str = "",
         tls: DoorTls | None = None,
+        unproven: bool = True,
         options: RfbOptions | None = None,
         on: RfbEvents,
     ) -> None:
         self.options = options or RfbOptions()
         self.framebuffer = Framebuffer()
         self._agreed = Security("")
-        self._credentials = Credentials(user, password, tls)
+        self._credentials = Credentials(user, password, tls, unproven)
         self._wire = Wire(sock, self._sent)
         self._incoming = Incoming(self._wire, self.framebuffer, on, self._begun, self._stream)
         self._server = self._incoming.server
@@ -90,9 +92,9 @@ class RfbClient:
     async def run(self) -> None:
         """The handshake, then the server's messages until `close`. Only once.
 
-        Raises AuthNeeded (`field` is "password" or "user"), Denied, HostKeyMismatch for a certificate that does not
-        hold, Unsupported, Invalid for data that break the protocol, Unreachable when the stream ends or the handshake
-        takes too long.
+        Raises AuthNeeded (`field` is "password", "user" or "trust"), Denied, HostKeyMismatch for a certificate that
+        does not hold, Unsupported, Invalid for data that break the protocol, Unreachable when the stream ends or the
+        handshake takes too long.
         """
         self._ended = asyncio.Event()
         try:

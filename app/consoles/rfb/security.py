@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import pack, unpack
 
+from app.consoles import trust
 from app.consoles.rfb.wire import Wire
 from backends.consoles import DoorTls
 from backends.errors import AuthNeeded, BackendError, Denied, HostKeyMismatch, Invalid, Unsupported
@@ -25,11 +26,12 @@ REASON = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What this side can prove, and how the server is to prove itself."""
+    """What this side can prove, and how the server is to prove itself. `unproven`: it need not."""
 
     user: str = ""
     password: str = field(default="", repr=False)
     tls: DoorTls | None = None
+    unproven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,14 @@ async def greet(wire: Wire) -> int:
 async def secure(wire: Wire, minor: int, credentials: Credentials) -> Security:
     """Everything from the list of security types to the server's consent.
 
-    Raises AuthNeeded (`field` "user" or "password"), Denied, HostKeyMismatch for a certificate that does not hold,
-    Unsupported where nothing offered can be spoken.
+    Raises AuthNeeded (`field` "user", "password", or "trust" for a server that should prove itself and does not),
+    Denied, HostKeyMismatch for a certificate that does not hold, Unsupported where nothing offered can be spoken.
     """
     chosen = await _choose(wire, minor)
     if chosen == VENCRYPT:
         return await _vencrypt(wire, minor, credentials)
+    if not credentials.unproven:
+        raise trust.asked(trust.PLAIN)
     if chosen == VNC_AUTH:
         await _vnc_auth(wire, credentials)
         await _consent(wire, minor, asked=True)
@@ -111,6 +115,8 @@ async def _vencrypt(wire: Wire, minor: int, credentials: Credentials) -> Securit
     (count,) = await wire.take(1)
     offered = unpack(f">{count}I", await wire.take(4 * count))
     chosen = _subtype(offered, credentials)
+    if chosen not in (X509_NONE, X509_VNC, X509_PLAIN) and not credentials.unproven:
+        raise trust.asked(trust.ANONYMOUS)
     wire.send(pack(">I", chosen))
     (ready,) = await wire.take(1)
     if not ready:

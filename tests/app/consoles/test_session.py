@@ -122,9 +122,9 @@ async def test_it_follows_a_live_move(services: Services, opened: Opener) -> Non
     uid = session.uid
     to = next(item.ref for item in services.inventory.of("b") if item.ref.kind == "host")
     await driver(services).move_live(ref, driver(services, "b"), to, LiveOptions(), lambda progress: None)
-    await until(lambda: session.state == SessionState.LIVE and session.ref.connection == "b")  # type: ignore[union-attr]
+    await until(lambda: session.gap_ms is not None and session.state == SessionState.LIVE)
+    assert session.ref is not None and session.ref.connection == "b"
     assert session.uid == uid
-    assert session.gap_ms is not None
 
 
 async def test_a_stream_that_outlives_its_vm_is_left(
@@ -398,7 +398,7 @@ async def mute(services: Services, monkeypatch: pytest.MonkeyPatch) -> tuple[Scr
     async def open_console(console: Console, *, force: bool = False) -> Door:
         if not given:
             raise Unreachable("no more of that: no picture")
-        return Door(console=console, socket=given.pop())
+        return Door(console=console, socket=given.pop(), carrier="on this machine")
 
     monkeypatch.setattr(driver(services), "open_console", open_console)
     session = services.consoles.screen(running(services))

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.consoles import Console, ConsoleKind
 from app.consoles.viewer import Viewer, connection_file, folder_of, program
 from app.services import Services
 from backends.consoles import Door, DoorTls
-from backends.errors import Invalid, Unreachable, Unsupported
+from backends.errors import AuthNeeded, Invalid, Unreachable, Unsupported
 from backends.model import Kind, Ref
 from tests.app.consoles.conftest import driver, running
 from tests.app.fakes import contents, until
@@ -75,6 +76,7 @@ def spice(services: Services, monkeypatch: pytest.MonkeyPatch) -> tuple[Ref, Con
             tls_port=5901,
             password=SECRET,
             tls=tls,
+            carrier="through SSH",
             release=lambda: closed.append("released"),
         )
 
@@ -150,6 +152,37 @@ async def test_the_file_is_gone_once_it_is_read_and_what_a_crash_left_at_the_nex
     services.go()
     await services.recovered()
     assert not folder.exists()
+    record.unlink()
+
+
+async def test_over_an_open_network_a_viewer_is_told_of_the_encrypted_port_only_or_asked_about(
+    services: Services,
+    spice: tuple[Ref, Console, list[str]],
+    machine: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref, console, closed = spice
+    record = machine("remote-viewer")
+    before = await driver(services).open_console(console)
+    tls_ports = [5901, 0, 0]
+
+    async def open_console(console: Console, *, force: bool = False) -> Door:
+        return replace(before, carrier="", tls_port=tls_ports.pop(0))
+
+    monkeypatch.setattr(driver(services), "open_console", open_console)
+    await services.consoles.viewer(ref, console)
+    text = (await given(record))["text"]
+    assert "tls-port=5901\n" in text
+    assert "\nport=" not in text
+    record.unlink()
+    await until(lambda: closed == ["released"])
+    with pytest.raises(AuthNeeded, match="unprotected") as caught:
+        await services.consoles.viewer(ref, console)
+    assert (caught.value.field, closed) == ("trust", ["released"] * 2)
+    assert not record.exists()
+    await services.consoles.trust((ref.connection, "kvm.example"))
+    await services.consoles.viewer(ref, console)
+    assert "\nport=5900\n" in (await given(record))["text"]
     record.unlink()
 
 

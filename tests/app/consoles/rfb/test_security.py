@@ -22,6 +22,7 @@ from tests.app.consoles.rfb.authority import Authority
 from tests.app.consoles.rfb.scripted import Events, Server, pair, replayed
 
 INIT = pack(">HH16sI", 4, 3, bytes(16), 2) + b"ok"
+FRAME = pack(">BxHHHHHi", 0, 1, 0, 0, 4, 3, 0) + bytes(48)
 HELLO = b"RFB 003.008\n"
 CHALLENGE = bytes(range(16))
 
@@ -169,7 +170,7 @@ class Venc:
                     self.proof = read(tls, user) + b"/" + read(tls, password)
                 tls.sendall(pack(">I", 0))
                 read(tls, 1)
-                tls.sendall(INIT)
+                tls.sendall(INIT + FRAME)
                 while tls.recv(4096):
                     pass
         except (OSError, ssl.SSLError):
@@ -272,6 +273,30 @@ async def test_a_certificate_that_does_not_hold(tmp_path: Path) -> None:
             await spoken(server, password="secret12", tls=tls)
         assert server.proof == b"", "the password's proof went to a server that nobody knows"
         assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("says", "hears"),
+    [
+        (b"RFB 003.003\n" + pack(">I", 2) + CHALLENGE, b"RFB 003.003\n"),
+        (b"RFB 003.003\n" + pack(">I", 1), b"RFB 003.003\n"),
+        (HELLO + b"\1\2" + CHALLENGE, HELLO + b"\2"),
+        (HELLO + b"\2\2\1" + pack(">I", 0), HELLO + b"\1"),
+        (HELLO + b"\1\x13\0\2\0\1" + pack(">I", 259) + b"\1", HELLO + b"\x13\0\2"),
+        (HELLO + b"\1\x13\0\2\0\1" + pack(">I", 257) + b"\1", HELLO + b"\x13\0\2"),
+    ],
+)
+async def test_a_server_that_must_prove_itself_and_does_not_hears_no_secret(says: bytes, hears: bytes) -> None:
+    near, far = pair()
+    tls = DoorTls(host="screen.example")
+    client = RfbClient(near, user="me", password="secret12", tls=tls, unproven=False, on=Events())
+    await asyncio.get_running_loop().sock_sendall(far, says)
+    with pytest.raises(AuthNeeded) as caught:
+        await client.run()
+    await client.close()
+    assert caught.value.field == "trust" and caught.value.cure
+    assert far.recv(4096) == hears, "nothing but what any stranger may know"
+    far.close()
 
 
 async def test_a_missing_name_or_password_is_asked_for(tmp_path: Path) -> None:
