@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +12,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from backends.demo.scratch import Scratch
 from backends.errors import (
     AuthNeeded,
     BackendError,
@@ -85,8 +84,11 @@ class World:
 
     def __init__(self, connection: str, *, vms: int, hosts: int, folder: Path | None) -> None:
         self.connection = connection
-        self.temporary = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="causeway-demo-"))
+        self._scratch: Scratch | None = None
+        if folder is None:
+            self._scratch = Scratch()
+            folder = self._scratch.path
+        self.folder = folder
         self.disks = self.folder / "disks"
         self.disks.mkdir(parents=True, exist_ok=True)
         self._state = self.folder / "state.json"
@@ -111,8 +113,8 @@ class World:
             self.save()
 
     def close(self) -> None:
-        if self.temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.close()
 
     def get(self, ref: Ref) -> Vm:
         """The VM as it is now. Raises NotFound."""
@@ -168,7 +170,7 @@ class World:
         )
 
     def save(self) -> None:
-        if self.temporary:
+        if self._scratch is not None:
             return
         state = {"vms": [_encode(vm) for vm in self.vms.values()], "fenced": self.fenced}
         scratch = self._state.with_suffix(".new")
@@ -178,7 +180,7 @@ class World:
 
     def load(self) -> bool:
         """Read the folder's state if somebody else changed it. False where there is none."""
-        if self.temporary:
+        if self._scratch is not None:
             return False
         try:
             stamp = self._state.stat().st_mtime_ns
