@@ -66,7 +66,9 @@ def translate(error: Exception, secrets: Iterable[str], *, changes: bool = False
             field = next((_FIELDS[name] for name in names if name in _FIELDS), "extra")
             return Invalid(f"this provider needs {' and '.join(names)}", cure="fill it in", field=field)
         return Invalid(f"the provider's driver takes other arguments: {text}", field="extra")
-    if isinstance(error, LibcloudError | ValueError | KeyError):
+    if isinstance(error, KeyError):
+        return Invalid(f"the provider's answer lacks {text}")
+    if isinstance(error, LibcloudError | ValueError):
         return Invalid(text)
     return BackendError(text or type(error).__name__)
 

@@ -17,7 +17,7 @@ METHODS: Mapping[PowerAction, tuple[str, ...]] = {
     PowerAction.START: ("start_node", "ex_start_node", "ex_power_on_node", "ex_start"),
     PowerAction.SHUTDOWN: ("ex_shutdown_graceful", "ex_shutdown_node", "stop_node", "ex_stop_node", "ex_stop"),
     PowerAction.OFF: ("ex_power_off_node", "ex_power_off"),
-    PowerAction.REBOOT: ("reboot_node",),
+    PowerAction.REBOOT: ("ex_soft_reboot_node", "reboot_node"),
     PowerAction.RESET: ("ex_hard_reboot_node", "ex_hard_reboot", "ex_reset"),
     PowerAction.PAUSE: ("ex_pause_node",),
     PowerAction.RESUME: ("ex_unpause_node",),
@@ -45,8 +45,9 @@ PRIVATE = frozenset(
 )
 """Providers that people run themselves."""
 
-ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"ec2": {"signature_version": "4"}}
-"""What a provider's driver needs beyond its own defaults: EC2 takes no version 2 signatures any more."""
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"ec2": {"signature_version": "4"}, "openstack": {"api_version": "2.2"}}
+"""What a provider's driver needs beyond its own defaults: EC2 takes no version 2 signatures any more, and OpenStack's
+volumes and images left Nova long ago."""
 
 UNLISTED = frozenset({"azure", "vcl"})
 """Providers whose driver lists nodes of something only that it must be told each time (a cloud service, an address)."""

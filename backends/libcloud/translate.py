@@ -34,7 +34,7 @@ SIZES = ("instance_type", "flavorId", "size_id", "machineType", "serviceoffering
 """What drivers that do not name a node's size itself call it."""
 CPUS = ("vcpus", "vcpu", "vcpu_count", "cpus", "guestCpus", "core_number", "cpu_number")
 """A node's `cpu` may be in MHz, a size's is a count."""
-PLACES = ("availability", "zone", "location", "datacenter")
+PLACES = ("availability", "availability_zone", "zone", "location", "datacenter")
 
 
 def vm(connection: str, node: Any, sizes: Mapping[str, Flavor]) -> Vm:

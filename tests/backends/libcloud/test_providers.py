@@ -101,6 +101,8 @@ def test_openstack_is_reached_by_its_identity_service() -> None:
     made = providers.make(settings("openstack"))
     assert made._ex_force_auth_url == "https://keystone.example:5000"
     assert (made._ex_tenant_name, made._ex_force_service_region) == ("p", "r")
+    assert type(made).__name__ == "OpenStack_2_NodeDriver", "whose volumes are Cinder's"
+    assert providers.method(type(made), "openstack", PowerAction.REBOOT) == "ex_soft_reboot_node"
 
 
 async def test_the_dummy_provider_from_end_to_end() -> None:

@@ -67,6 +67,7 @@ def test_objects_where_words_were_promised() -> None:
     given = [SimpleNamespace(address="10.0.0.1"), "10.0.0.2", "10.0.0.2", None]
     found = vm(public_ips=given, private_ips=None, extra={"location": place, "zone": {"code": 1}})
     assert (found.addresses, found.zone) == (("10.0.0.1", "10.0.0.2"), "zone-1")
+    assert vm(extra={"availability_zone": "nova"}).zone == "nova"
 
 
 def test_times_and_ids_are_believed_only_where_they_say_enough() -> None:
