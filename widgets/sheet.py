@@ -94,5 +94,6 @@ QLineEdit[bad="true"], QPlainTextEdit[bad="true"], QComboBox[bad="true"] {{ bord
 #banner {{ background: {t.warn_bg}; color: {t.warn}; border-radius: 8px; }}
 #banner[role="bad"] {{ background: {t.bad_bg}; color: {t.bad}; }}
 #banner[role="ok"] {{ background: {t.ok_bg}; color: {t.ok}; }}
+#banner[role="ask"] {{ background: {t.accent_bg}; color: {t.link}; }}
 #banner QLabel {{ color: {t.text}; }}
 """

@@ -107,13 +107,27 @@ async def test_enter_does_not_start_an_outdated_plan(window: Window) -> None:
     assert migrations(window).started == []
 
 
-async def test_without_a_target_it_asks_for_one(window: Window) -> None:
+async def test_without_a_target_it_lists_where_it_could_go(window: Window) -> None:
     dialog = PlanDialog(window, [WEB], None)
-    assert dialog.target() is None
+    dialog.show()
+    assert dialog.verdict.text().startswith("Choose where web-01 goes")
+    places = dialog.targets
+    await until(lambda: len(places._verdicts) == places.rowCount())
+    rows = {places.item(row, 0).text(): places.item(row, 1).text() for row in range(places.rowCount())}
+    assert "kvm-a" not in rows, "it is there already"
+    assert rows["kvm-b"] == "live, stops about 40 ms"
+    lab = next(text for name, text in rows.items() if name.startswith("lab"))
+    assert lab == "site is offline – reconnect it", "red ones say why, and the cure"
+    assert places.item(places.currentRow(), 0).text() == "kvm-b", "the first green one"
     assert not dialog.go.isEnabled()
-    dialog.to.choose(host_ref("kvm-b"))
+    await until(dialog.isActiveWindow)
+    QTest.keyClick(places, Qt.Key.Key_Return)
+    assert dialog.target() == host_ref("kvm-b")
+    assert migrations(window).started == [], "Enter has chosen a place, and moved nothing"
     await until(dialog.go.isEnabled)
     assert migrations(window).asked[-1][1] == host_ref("kvm-b")
+    dialog.to.choose(None)
+    assert dialog._pages.currentWidget() is places
 
 
 async def test_several_vms_on_one_page(window: Window) -> None:

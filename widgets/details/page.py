@@ -35,6 +35,9 @@ def freshness(window: Window, item: Object) -> str:
     return f"asked {fmt.age(item.seen)}"
 
 
+SIGNS = {"bad": ("circle-x", "bad"), "ok": ("circle-check", "ok"), "ask": ("info", "link")}
+
+
 class Banner(QFrame):
     """One line of trouble across the page, with what to do about it."""
 
@@ -58,7 +61,7 @@ class Banner(QFrame):
             self.setProperty("role", role)
             self.style().unpolish(self)
             self.style().polish(self)
-            self._sign.show_as({"bad": "circle-x", "ok": "circle-check"}.get(role, "circle-alert"), role)
+            self._sign.show_as(*SIGNS.get(role, ("circle-alert", role)))
         self.setVisible(bool(text))
 
     def text(self) -> str:

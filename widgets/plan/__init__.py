@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QProgressBar,
+    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -23,7 +24,7 @@ from app.migration.plan import Mapping, Mode
 from app.migration.plan import Path as Path
 from app.migration.plan import Verdict as Verdict
 from backends.model import Finding as Finding
-from backends.model import Kind, Level, LiveOptions, Ref
+from backends.model import Level, LiveOptions, Ref
 from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
@@ -31,6 +32,7 @@ from widgets.icons import icon
 from widgets.parts import Card, Check, Combo, button, fit, label, scrolled, set_words
 from widgets.plan.choices import Choices
 from widgets.plan.shown import Findings, ForecastCard, Steps, verdict_text
+from widgets.plan.targets import Targets, place_name, places
 
 if TYPE_CHECKING:
     from app.migration import Planned
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 REPLAN_MS = 250
 ROLES = {"green": "ok", "amber": "warn", "red": "bad"}
-TARGETS = (Kind.HOST, Kind.ZONE)
 
 
 @dataclass(slots=True)
@@ -95,9 +96,14 @@ class PlanDialog(QDialog):
         keep.setRetainSizeWhenHidden(True)
         self._busy.setSizePolicy(keep)
         outer.addWidget(self._busy)
-        middle = QHBoxLayout()
+        plan = QWidget(self)
+        middle = QHBoxLayout(plan)
+        middle.setContentsMargins(0, 0, 0, 0)
         middle.setSpacing(14)
-        outer.addLayout(middle, 1)
+        self._pages = QStackedWidget(self)
+        for page in (self.targets, plan):
+            self._pages.addWidget(page)
+        outer.addWidget(self._pages, 1)
         self.list = QListWidget(self)
         self.list.setAccessibleName("VMs to move")
         self.list.setFixedWidth(190)
@@ -114,6 +120,7 @@ class PlanDialog(QDialog):
         outer.addLayout(self._bottom())
         self._title()
         self._replan_all()
+        (self.targets if to is None else self.to).setFocus()
 
     @property
     def choice(self) -> Choice:
@@ -131,7 +138,11 @@ class PlanDialog(QDialog):
         row.addWidget(label("To", "muted", self))
         self.to = Combo("Target", self)
         self.to.setMinimumWidth(260)
-        self.to.fill([("choose a target", None), *self._targets(to)], to)
+        refs = [choice.ref for choice in self.choices]
+        found = places(self._services, refs, to)
+        self.targets = Targets(self._services, refs, found, self)
+        self.targets.chosen.connect(self._take)
+        self.to.fill([("choose a target", None), *found], to)
         self.to.currentIndexChanged.connect(lambda _: self._retarget())
         row.addWidget(self.to, 1)
         self.copy = Check("Copy: the original stays", self)
@@ -139,24 +150,6 @@ class PlanDialog(QDialog):
         self.copy.toggled.connect(lambda _: self._retarget())
         row.addWidget(self.copy)
         return row
-
-    def _targets(self, to: Ref | None) -> list[tuple[str, Ref]]:
-        """Hosts and zones where the VMs could go, each with the quick verdict."""
-        refs = [choice.ref for choice in self.choices]
-        here = {vm.parent for ref in refs if (vm := self._services.inventory.vm(ref)) is not None}
-        found = []
-        for site in self._services.connections.all():
-            places = [
-                item.ref for item in self._services.inventory.children(site.name, None) if item.ref.kind in TARGETS
-            ]
-            for place in places or [Ref(site.name, Kind.CONNECTION, site.name)]:
-                if place in here and len(here) == 1 and place != to:
-                    continue
-                verdict = self._services.migrations.quick(refs, place)
-                found.append((f"{self._place(place)}   –   {verdict.text}", place))
-        if to is not None and all(place != to for _, place in found):
-            found.append((self._place(to), to))
-        return found
 
     def _left(self) -> QWidget:
         self.findings, self.steps = Findings(), Steps()
@@ -180,6 +173,11 @@ class PlanDialog(QDialog):
         return row
 
     # Planning
+
+    def _take(self, place: Ref) -> None:
+        """A place was chosen from the list."""
+        self.to.choose(place)
+        self.to.setFocus()
 
     def _retarget(self) -> None:
         """Another target, or copy instead of move: what was mapped does not fit any more."""
@@ -274,7 +272,24 @@ class PlanDialog(QDialog):
             self._fill(choice.planned)
         elif not asking:
             self.verdict.say("")
+        self._show_page()
         self._judge()
+
+    def _show_page(self) -> None:
+        """Without a target the places to choose from, else the plan."""
+        choosing = self.target() is None
+        if choosing:
+            self.targets.judge(self.copy.isChecked())
+            self.verdict.say(self._ask_for_target(), "ask")
+        self._pages.setCurrentIndex(0 if choosing else 1)
+
+    def _ask_for_target(self) -> str:
+        names = [self._name(choice.ref) for choice in self.choices]
+        what = names[0] if len(names) == 1 else f"the {fmt.counted(len(names), 'VM')}"
+        if not self.targets.rowCount():
+            return f"There is no other place for {what}: add a connection first (Ctrl+N)."
+        verb = "the copy goes" if self.copy.isChecked() else f"{what} goes" if len(names) == 1 else f"{what} go"
+        return f"Choose where {verb}: arrow keys and Enter, or a click. Nothing is touched before you press Move."
 
     def _judge(self) -> None:
         """What the button says and whether it may be pressed."""
@@ -284,8 +299,9 @@ class PlanDialog(QDialog):
         set_words(self.go, f"{verb} {allowed} of {len(self.choices)}" if few else verb)
         self.go.setEnabled(allowed > 0)
         reasons = [choice.reason for choice in self.choices if choice.reason]
-        # With one VM the line above says it already.
-        self._why.setText(reasons[0] if reasons and (self.target() is None or len(self.choices) > 1) else "")
+        # With one VM, and without a target, the line above says it already.
+        told = self.target() is None or len(self.choices) == 1
+        self._why.setText(reasons[0] if reasons and not told else "")
         self.go.setToolTip(fmt.tip(reasons[0]) if reasons and not allowed else "")
 
     def _fill(self, planned: Planned) -> None:
@@ -305,8 +321,7 @@ class PlanDialog(QDialog):
         return item.name if item is not None else ref.id
 
     def _place(self, ref: Ref) -> str:
-        name = self._name(ref)
-        return name if name == ref.connection else f"{ref.connection} / {name}"
+        return place_name(self._services, ref)
 
 
 def _column(*cards: Card) -> QWidget:
