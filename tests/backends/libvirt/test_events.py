@@ -164,7 +164,7 @@ async def test_a_full_disk_pauses_the_guest_until_there_is_room(lab: Lab, healed
         await ear.connect()
         seen = Seen(driver, ear, guest)
         following = await follow(seen)
-        writing = asyncio.create_task(asyncio.to_thread(guest.tell, lab.a, "write 0 64", "HB"))
+        writing = asyncio.create_task(asyncio.to_thread(guest.tell, lab.a, "write 0 64", "WROTE 0 64"))
         await seen.until(lambda: "ioerror" in seen.events, "no event")
         await seen.until(lambda: seen.vm.state == PowerState.PAUSED, "the pause is not seen")
         assert seen.vm.native_state == "paused (input/output error)"
