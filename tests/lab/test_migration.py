@@ -151,6 +151,12 @@ async def test_cold_between_hosts_and_undo(lab: Lab, services: Services) -> None
 
 async def test_a_moved_vm_that_is_deleted_by_hand_is_rescued_by_undo(lab: Lab, services: Services) -> None:
     guest = lab.make(lab.a, pool="default", start=False)
+    ref = (await known(services, "kvm-a", guest.name)).ref
+    await until(lambda: not services.migrations.quick([ref], place("cloud")).allowed, "its host's kernel is not seen")
+    held = services.migrations.quick([ref], place("cloud"))
+    opened = (await services.migrations.plan(ref, place("cloud"))).verdict
+    assert (held.colour, held.text) == (opened.colour, opened.text), "while it is held it is judged as in the plan"
+    assert "kernel" in held.text
     task = await moved(services, guest, "kvm-a", "kvm-b")
     await known(services, "kvm-b", guest.name)
     assert lab.a.virsh("list", "--all", "--uuid").split().count(guest.uuid) == 0
