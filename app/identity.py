@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from sys import intern
@@ -195,9 +195,13 @@ class Identity:
         if self._uids.get(old) == known.uid and old != new:
             del self._uids[old]
 
-    def also(self, vm: Vm) -> list[Ref]:
-        """Where else a VM with its platform UUID was seen: through another connection, or as a copy of it."""
-        return sorted(known.ref for known in self._twins(vm.uuid) if known.ref != vm.ref)
+    def also(self, vm: Vm, there: Container[Ref]) -> list[str]:
+        """The other connections that show a VM of its platform UUID: itself by another way, or a copy of it.
+
+        Parameter `there`: what is shown now (the inventory).
+        """
+        refs = [known.ref for known in self._twins(vm.uuid)]
+        return sorted({ref.connection for ref in refs if ref != vm.ref and ref in there})
 
     def history(self, uid: str) -> list[tuple[Ref, datetime]]:
         """Where the VM has been and since when, oldest first."""

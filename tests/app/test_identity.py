@@ -79,11 +79,12 @@ def test_one_host_by_two_connections_is_one() -> None:
 
 def test_where_else_a_vm_is_seen() -> None:
     identity = Identity()
-    for name in ("cloud", "cloud-libcloud", "elsewhere"):
-        identity.seen(vm(name, uuid=UUID if name.startswith("cloud") else ""))
-    assert identity.also(vm("cloud")) == [ref("cloud-libcloud")]
-    assert identity.also(vm("cloud-libcloud")) == [ref("cloud")]
-    assert identity.also(vm("elsewhere", uuid="")) == []
+    for name in ("cloud", "cloud-libcloud", "gone", "elsewhere"):
+        identity.seen(vm(name, uuid="" if name == "elsewhere" else UUID))
+    there = {ref(name) for name in ("cloud", "cloud-libcloud", "elsewhere")}
+    assert identity.also(vm("cloud"), there) == ["cloud-libcloud"]
+    assert identity.also(vm("cloud-libcloud"), there) == ["cloud"]
+    assert identity.also(vm("elsewhere", uuid=""), there) == []
 
 
 def test_without_a_uuid_nothing_is_guessed() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,6 +94,7 @@ class Identity:
     def __init__(self) -> None:
         self._uids: dict[Ref, str] = {}
         self._groups: dict[str, str] = {}
+        self.twins: dict[Ref, tuple[Ref, ...]] = {}
 
     def uid_of(self, ref: Ref) -> str:
         return self._uids.setdefault(ref, f"uid-{len(self._uids)}")
@@ -108,8 +109,8 @@ class Identity:
         self._uids.pop(old, None)
         self._uids[new] = uid
 
-    def also(self, vm: Vm) -> list[Ref]:
-        return []
+    def also(self, vm: Vm, there: Container[Ref]) -> list[str]:
+        return sorted({ref.connection for ref in self.twins.get(vm.ref, ()) if ref in there})
 
     def group_of(self, uid: str) -> str:
         return self._groups.get(uid, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
@@ -96,17 +97,12 @@ class VmPage(Page):
         self._judge_buttons(vm)
         self._trouble(vm)
         self.devices.show_rows(self._device_rows(vm), "no disks and no network known yet")
-        self.identity.show_rows(_identity_rows(vm, self._also(vm)))
+        self.identity.show_rows(_identity_rows(vm, self.services.identity.also(vm, self.services.inventory)))
         for name, made in self._copies.items():
             made.setEnabled(bool(vm.addresses) or name == "UUID")
         self._draw()
         self._show_news()
         self.definition.show_ref(self.ref)
-
-    def _also(self, vm: Vm) -> str:
-        """The other connections that show a VM of its UUID: itself by another way, or a copy."""
-        refs = self.services.identity.also(vm)
-        return ", ".join(dict.fromkeys(ref.connection for ref in refs if ref in self.services.inventory))
 
     def metered(self, samples: dict[Ref, Sample]) -> None:
         if (sample := samples.get(self.ref)) is not None:
@@ -273,9 +269,9 @@ def _tag_words(vm: Vm) -> list[str]:
     return [f"{key}={value}" if value else key for key, value in vm.tags[:1]]
 
 
-def _identity_rows(vm: Vm, also: str) -> list[tuple[str, ...]]:
+def _identity_rows(vm: Vm, also: Iterable[str]) -> list[tuple[str, ...]]:
     pairs = (
-        ("Also in", also),
+        ("Also in", ", ".join(also)),
         ("UUID" if len(vm.uuid) == UUID_LENGTH else "Id", vm.uuid),
         ("Id", vm.ref.id if vm.ref.id != vm.uuid else ""),
         ("Addresses", ", ".join(vm.addresses)),

@@ -143,6 +143,8 @@ def tooltip(rows: Rows, node: int) -> str:
     lines = [item.name, *_facts(item)]
     if isinstance(item, Vm) and rows.planting.grouping != Grouping.PLACE:
         lines.append(f"on {where(rows, item)}")
+    if isinstance(item, Vm) and (also := rows.services.identity.also(item, rows.inventory)):
+        lines.append(f"also in {', '.join(also)}")
     if item.origin == Origin.CACHE or offline(rows.services.connections.get(key.connection)):
         lines.append(f"last seen {fmt.age(item.seen)}")
     return "\n".join(lines)

@@ -101,6 +101,13 @@ def test_a_second_host_gives_the_connection_its_own_row(page: Page) -> None:
     assert page.names()[:10] == LOCAL
 
 
+def test_a_vm_that_another_connection_shows_too_says_so(page: Page) -> None:
+    page.services.identity.twins[WEB] = (vm_ref("kvm-b", "mail"), vm_ref("gone", "web-01"))
+    tips = {name: str(page.rows.index(page.row(name), 0).data(Role.ToolTipRole)) for name in ("web-01", "web-02")}
+    assert "also in kvm-b" in tips["web-01"]
+    assert "gone" not in tips["web-01"] and "also in" not in tips["web-02"]
+
+
 def test_an_empty_section_offers_to_add_a_connection(qtbot: QtBot) -> None:
     page = Page(qtbot, Services(empty=True))
     asked: list[str] = []
