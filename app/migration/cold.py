@@ -19,12 +19,12 @@ from app.migration import transfer
 from app.migration.move import AT_REST, Move, Vanished, look, power, switch_off, switch_on, until
 from app.migration.plan import Plan
 from app.migration.shield import uninterrupted
+from app.migration.source import end_export, export, fence, name_of, release, source_vm, unfence, verify
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, VERIFY, Step
 from app.store import codec
-from app.tasks import TaskState
 from backends.driver import Deletes
-from backends.errors import BackendError, Conflict, Denied, Invalid, NotFound, OutcomeUnknown, Unsupported
-from backends.model import PowerAction, PowerState, Ref, Vm, VmSpec, now
+from backends.errors import BackendError, Conflict, Denied, Invalid, NotFound, Unsupported
+from backends.model import PowerAction, PowerState, Ref, VmSpec, now
 
 Result = dict[str, Any]
 CONFIRM_S = 300.0
@@ -40,20 +40,9 @@ def spec_of(plan: Plan) -> VmSpec:
     return plan.spec
 
 
-def name_of(plan: Plan) -> str:
-    return plan.spec.name if plan.spec is not None else plan.vm.id
-
-
 def made(move: Move) -> Ref:
     """The VM that this migration made on the target."""
     return codec.decode(Ref, move.journal.record.done["create"]["ref"])
-
-
-async def source_vm(move: Move) -> Vm:
-    vm = await look(move.source, move.plan.vm)
-    if vm is None:
-        raise NotFound(f"{name_of(move.plan)} is not on {move.plan.vm.connection} any more")
-    return vm
 
 
 async def check(move: Move) -> Result:
@@ -133,64 +122,6 @@ async def _start_here(move: Move) -> None:
     if vm.state in AT_REST:
         move.note(f"starting {vm.name} again on {move.plan.vm.connection}")
         await switch_on(move.source, move.plan.vm)
-
-
-async def export(move: Move) -> Result:
-    await move.exports.discard_export(move.plan.id)
-    vm = await source_vm(move)
-    if not move.plan.copy and vm.state not in AT_REST:
-        raise Conflict(f"{vm.name} is {vm.state}: its disks would change under the copy", cure="move it again")
-    move.session = await move.exports.begin_export(move.plan.vm, migration=move.plan.id)
-    return {"sources": [codec.encode(disk) for disk in move.session.disks]}
-
-
-async def end_export(move: Move) -> None:
-    session, move.session = move.session, None
-    if session is not None:
-        await session.end()
-    await move.exports.discard_export(move.plan.id)
-
-
-async def verify(move: Move) -> Result:
-    """Read back what was written, and what an earlier owner copied on the source as well, as long as nothing is
-    switched: whatever was half fenced is taken back to be read."""
-    record = move.journal.record
-    if move.earlier and move.session is None:
-        if "fence" in record.begun:
-            with contextlib.suppress(NotFound):
-                await unfence(move)
-        # One that is gone is told by the fence: the copy may be all that is left.
-        if await look(move.source, move.plan.vm) is not None:
-            await export(move)
-    result = await transfer.verify(move)
-    if "release" in record.done:
-        await end_export(move)
-    return result
-
-
-async def release(move: Move) -> Result:
-    await end_export(move)
-    await asyncio.to_thread(transfer.forget, move)
-    return {}
-
-
-async def fence(move: Move) -> Result:
-    """The source may not start by accident any more. A VM that was started meanwhile stops the move."""
-    vm = await look(move.source, move.plan.vm)
-    if vm is not None and vm.state not in AT_REST:
-        raise Conflict(f"{vm.name} was started during the move: what it did would be lost", cure="move it again")
-    try:
-        await move.exports.fence(move.plan.vm, migration=move.plan.id)
-    except NotFound as error:
-        # The copy may be all that is left of it, or it runs where somebody else took it.
-        move.task.state = TaskState.UNKNOWN
-        gone = f"{name_of(move.plan)} is gone from {move.plan.vm.connection}: what was copied is kept, not started"
-        raise OutcomeUnknown(gone, cure="look where it is; take the move back only if it is safe there") from error
-    return {}
-
-
-async def unfence(move: Move) -> None:
-    await move.exports.unfence(move.plan.vm, migration=move.plan.id)
 
 
 async def create(move: Move) -> Result:
@@ -319,7 +250,7 @@ STEPS = (
         stage=VERIFY,
         describe=lambda plan: "Read the disks back and compare them with what was sent (SHA-256)",
         run=verify,
-        again=lambda move: bool(move.earlier) and not _did(move, "fence"),
+        again=lambda move: bool(move.doubted) and not _did(move, "fence"),
         stoppable=True,
     ),
     Step(name="release", stage=VERIFY, describe=lambda plan: "", run=release),

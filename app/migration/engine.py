@@ -31,7 +31,7 @@ async def forward(move: Move) -> None:
     record = move.journal.record
     steps = itinerary(move.plan, undoes=record.undoes)
     beyond = any(step.forward and step.name in record.begun for step in steps)
-    move.earlier = frozenset(record.disks)
+    move.doubted = set(record.disks)
     try:
         for step in steps:
             if step.name in record.done and not step.again(move):

@@ -224,10 +224,16 @@ def _devices(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator[F
     yield from target.blocking
     if source.vm.manager:
         yield _amber("managed", f"{source.vm.manager} manages this VM and will not know", "move it there instead")
+    if live:
+        return
+    disks = [disk for disk in source.disks if disk.device == "disk"]
     dropped = [disk.target for disk in source.disks if disk.device != "disk"]
-    if dropped and plan.mode != Mode.LIVE:
+    if dropped:
         yield _info("removable", f"{', '.join(dropped)} (removable) stays behind")
-    if source.complete and plan.mode != Mode.LIVE and not any(disk.device == "disk" for disk in source.disks):
+    changed = [f"{disk.target} ({disk.format})" for disk in disks if disk.format != "raw"]
+    if changed and source.platform == target.platform:
+        yield _info("format", f"{', '.join(changed)} arrives as raw, as sparse as it was, without snapshots inside")
+    if source.complete and not disks:
         yield _red("no-disks", f"{source.vm.name} has no disk to take along", "give it a disk, or move it live")
 
 

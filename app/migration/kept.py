@@ -51,6 +51,12 @@ class Past:
         return codec.decode(Ref, self.known[step]["ref"])
 
     @property
+    def words(self) -> str:
+        """What its source is, for whoever meets it: the move that keeps it, and until when."""
+        until = self.until.astimezone().strftime("%d %b %H:%M")
+        return f"kept original of {title(self.plan)} (task {self.task}), until {until}"
+
+    @property
     def fences(self) -> bool:
         """Whether the source is kept, locked away."""
         return not self.plan.copy and self.plan.mode != Mode.LIVE

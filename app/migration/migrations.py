@@ -25,6 +25,7 @@ from app.migration.move import Identities, Move, Sites, Tools, Vanished, no_secr
 from app.migration.plan import Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged, new_id
 from app.migration.shield import uninterrupted
+from app.migration.source import watched
 from app.migration.takeback import TakeBack
 from app.store import codec
 from app.tasks import ENDED, Stage, Task, Tasks, TaskState
@@ -188,12 +189,17 @@ class Migrations:
             failed.append(_finding("target", f"{to.connection}: {error}", error.cure))
         return source, target, spec, tuple(failed)
 
-    def fenced(self, ref: Ref) -> str:
-        """Why this VM must not be started: it is what a finished move keeps for Undo. Empty where it may."""
+    def original(self, ref: Ref) -> Past | None:
+        """The finished move that keeps this VM for Undo; None for a VM that is no kept original."""
         past = self._kept.fences(ref)
         if past is not None and not past.gone and past.plan.uid and self._identity.ref_of(past.plan.uid) == ref:
             # It came back by a later move: this is the VM itself, not what was kept.
-            return ""
+            return None
+        return past
+
+    def fenced(self, ref: Ref) -> str:
+        """Why this VM must not be started: it is what a finished move keeps for Undo. Empty where it may."""
+        past = self.original(ref)
         return f"it was moved to {past.plan.to.connection} and is kept for Undo" if past is not None else ""
 
     def _busy(self, ref: Ref, besides: str = "") -> str:
@@ -259,7 +265,8 @@ class Migrations:
 
     async def _forward(self, move: Move) -> None:
         try:
-            await forward(move)
+            with watched(move, self._inventory, self._sites):
+                await forward(move)
         except Vanished:
             await uninterrupted(self._vanished(move))
             raise

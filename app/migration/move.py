@@ -79,8 +79,8 @@ class Move:
     session: ExportSession | None = None
     repeated: bool = False
     """The step at work was begun before, by an owner that ended in it."""
-    earlier: frozenset[int] = frozenset()
-    """The disks that an earlier owner copied: the VM may have run since."""
+    doubted: set[int] = field(default_factory=set)
+    """The disks that the source may have written since they were copied."""
     went: str = ""
     """Where the VM is after a roll-back, if another move took it away meanwhile."""
     waning: bool = False

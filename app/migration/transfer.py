@@ -15,7 +15,7 @@ from app.migration.move import Move
 from app.migration.planning import plain
 from app.migration.steps import COPY, VERIFY
 from app.store import codec
-from backends.driver import ExportSession, Settings, SignsIn
+from backends.driver import Settings, SignsIn
 from backends.errors import Conflict, Invalid, Unreachable
 from backends.model import DiskSpec, Progress
 
@@ -109,15 +109,13 @@ async def _run(move: Move, job: Job, tell: Any) -> Mapping[str, Any]:
 
 async def copy(move: Move) -> Result:
     """Copy every disk that is not copied yet; each one goes on at the offset that the journal knows."""
-    record, session = move.journal.record, move.session
-    if session is None:
-        raise Invalid("the source's disks are not open")
+    record = move.journal.record
     sinks = _sinks(move)
     meter = Meter(move, COPY, [sink.size_bytes for sink in sinks])
     began = time.monotonic()
     for number, sink in enumerate(sinks):
         if number not in record.disks:
-            await _copy_disk(move, number, _source_of(session, sink), sink, meter)
+            await _copy_disk(move, number, _source_of(move, sink), sink, meter)
     seconds = time.monotonic() - began
     return {
         "disks": [record.disks[number] for number in range(len(sinks))],
@@ -154,15 +152,10 @@ async def _copy_disk(move: Move, number: int, source: DiskSpec, sink: DiskSpec, 
 
 
 async def verify(move: Move) -> Result:
-    """Read every written disk back, over the source's own length. Raises Invalid where a byte differs.
-
-    Where an earlier owner copied a disk, it is read again on the source too, in `move.session`: the VM may have been
-    started and stopped since. Raises Conflict where it wrote.
-    """
-    sinks, session = _sinks(move), move.session
+    """Read every written disk back, over the source's own length. Raises Invalid where a byte differs."""
+    sinks = _sinks(move)
     copied = move.journal.record.done["copy"]["disks"]
-    again = sorted(move.earlier) if session is not None else []
-    meter = Meter(move, VERIFY, [int(copied[number]["size"]) for number in (*range(len(sinks)), *again)])
+    meter = Meter(move, VERIFY, [int(disk["size"]) for disk in copied])
     for number, (sink, disk) in enumerate(zip(sinks, copied, strict=True)):
         job = Job(sink=sink, disk_id=str(disk["id"]), length=int(disk["size"]))
         if await _digest(move, job, meter, number, sink.target) != disk["digest"]:
@@ -170,16 +163,21 @@ async def verify(move: Move) -> Result:
                 f"disk {sink.target} on {move.plan.to.connection} is not what was sent",
                 cure="move it again; if that repeats, look at the target's storage",
             )
-    for place, number in enumerate(again, len(sinks)):
+    return {"digests": [disk["digest"] for disk in copied]}
+
+
+async def compare(move: Move, numbers: list[int]) -> None:
+    """Read these disks of the source again. Raises Conflict where one is not what was copied."""
+    sinks, copied = _sinks(move), move.journal.record.done["copy"]["disks"]
+    meter = Meter(move, VERIFY, [int(copied[number]["size"]) for number in numbers])
+    for place, number in enumerate(numbers):
         target = sinks[number].target
-        job = Job(source=_source_of(session, sinks[number]))
+        job = Job(source=_source_of(move, sinks[number]))
         if await _digest(move, job, meter, place, target) != copied[number]["digest"]:
             raise Conflict(
-                f"disk {target} changed on {move.plan.vm.connection} after it was copied: the VM ran while its move "
-                "was interrupted",
+                f"disk {target} changed on {move.plan.vm.connection} after it was copied: the VM ran during its move",
                 cure="move it again",
             )
-    return {"digests": [disk["digest"] for disk in copied]}
 
 
 async def _digest(move: Move, job: Job, meter: Meter, place: int, target: str) -> str:
@@ -190,9 +188,11 @@ async def _digest(move: Move, job: Job, meter: Meter, place: int, target: str) -
     return str((await _run(move, job, tell))["digest"])
 
 
-def _source_of(session: ExportSession | None, sink: DiskSpec) -> DiskSpec:
+def _source_of(move: Move, sink: DiskSpec) -> DiskSpec:
     """The source's disk that goes into this one. Raises Invalid where it is not there any more."""
-    found = {plain(disk.target): disk for disk in session.disks} if session is not None else {}
+    if move.session is None:
+        raise Invalid("the source's disks are not open")
+    found = {plain(disk.target): disk for disk in move.session.disks}
     if plain(sink.target) not in found:
         raise Invalid(f"the source has no disk {sink.target}")
     return found[plain(sink.target)]

@@ -261,6 +261,15 @@ def test_what_the_inventory_does_not_know_is_not_judged() -> None:
     assert (plan.mode, opinion.colour) == (Mode.LIVE, "green")
 
 
+def test_a_disk_that_changes_its_format_says_so() -> None:
+    cdrom = replace(DISK, target="sda", device="cdrom", format="qcow2")
+    source = replace(SOURCE, disks=(replace(DISK, format="qcow2"), cdrom))
+    (said,) = (item for item in judge(Mode.COLD, source).findings if item.code == "format")
+    assert (said.level, said.message[:12]) == (Level.INFO, "vda (qcow2) ")
+    for other in (judge(Mode.COLD), judge(Mode.LIVE, source), judge(Mode.COLD, source, replace(TARGET, platform="q"))):
+        assert "format" not in codes(other, Level.INFO)
+
+
 def test_a_paused_vm_does_not_move_cold() -> None:
     paused = replace(SOURCE, vm=replace(GUEST, state=PowerState.PAUSED))
     assert "state" in codes(judge(Mode.COLD, paused), Level.RED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +66,9 @@ async def test_secrets_are_on_no_command_line(folder: Path) -> None:
     lines: list[list[str]] = []
 
     def look(event: Mapping[str, Any]) -> None:
-        lines.extend(child.cmdline() for child in psutil.Process().children(recursive=True))
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                lines.append(child.cmdline())
 
     secrets = {"source.password": CANARY, "sink.password": CANARY}
     await Courier().carry(job(folder, bandwidth_bps=20 << 20), secrets, look)

@@ -1,8 +1,9 @@
-"""A VM that was started and stopped elsewhere while its move was interrupted: what it wrote then may not be lost."""
+"""A VM that was started and stopped elsewhere during its move: what it wrote then may not be lost."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,16 @@ from tests.app.migration.test_crashes import recovered
 AT = 3 << 20
 
 
-async def writes(home: Path) -> None:
-    """What another tool does: start it, let the guest write, stop it. Only the platform is there, not the program."""
-    pair = await Pair.open(home)
-    try:
-        await pair.a.power(pair.vm.ref, PowerAction.START)
+async def runs(pair: Pair, *, writes: bool = True) -> None:
+    """What another tool does: start it, let the guest write, stop it."""
+    await pair.a.power(pair.vm.ref, PowerAction.START)
+    await pair.refresh()
+    if writes:
         with pair.a.world.disk(pair.vm.disks[0].source).open("r+b") as disk:
             disk.seek(AT)
             disk.write(b"written meanwhile")
-        await pair.a.power(pair.vm.ref, PowerAction.OFF)
-    finally:
-        await pair.close()
+    await pair.a.power(pair.vm.ref, PowerAction.OFF)
+    await pair.refresh()
 
 
 async def gone_on(pair: Pair) -> Task:
@@ -49,6 +49,28 @@ def kept(pair: Pair) -> bytes:
         return disk.read(17)
 
 
+def refused(pair: Pair, task: Task) -> None:
+    """It was taken back: the source has what the guest wrote, and runs as it did."""
+    assert task.state == TaskState.FAILED, task.log
+    assert any("vda changed on a after it was copied" in text for _, text in task.log), task.log
+    assert kept(pair) == b"written meanwhile"
+    assert [(vm.ref.connection, vm.state) for vm in pair.runnable()] == [("a", PowerState.RUNNING)]
+    assert pair.leftovers() == []
+
+
+def once_done(pair: Pair, step: str, meddle: Callable[[], Awaitable[None]]) -> None:
+    """Call `meddle` when a step of the move is done."""
+    append = pair.store.journal_append
+
+    async def meddling(migration: str, entry: Mapping[str, object]) -> int:
+        number = await append(migration, entry)
+        if (entry["do"], entry.get("step")) == ("done", step):
+            await meddle()
+        return number
+
+    pair.store.journal_append = meddling  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize(
     ("kind", "last"),
     [("host", 11), ("host", 14), ("host", 16), ("host", 19), ("cloud", 17)],
@@ -63,14 +85,39 @@ async def test_what_it_wrote_is_never_lost(
         monkeypatch.setattr(Driver, "starts_on_create", False, raising=False)
         cloudlike.apply(monkeypatch.setattr)
     assert await asyncio.to_thread(run_and_kill, tmp_path, Mode.COLD, last, "after", *more)
-    await writes(tmp_path)
+    others = await Pair.open(tmp_path)
+    await runs(others)
+    await others.close()
     pair = await Pair.open(tmp_path)
     try:
-        task = await gone_on(pair)
-        assert task.state == TaskState.FAILED, task.log
-        assert any("vda changed on a after it was copied" in text for _, text in task.log), task.log
-        assert kept(pair) == b"written meanwhile"
-        assert [(vm.ref.connection, vm.state) for vm in pair.runnable()] == [("a", PowerState.RUNNING)]
-        assert pair.leftovers() == []
+        refused(pair, await gone_on(pair))
     finally:
         await pair.close()
+
+
+@pytest.mark.parametrize("blind", [False, True], ids=["seen", "blind"])
+@pytest.mark.parametrize("step", ["copy", "verify", "create"])
+async def test_nor_is_it_in_a_move_that_goes_on(pair: Pair, step: str, blind: bool) -> None:
+    """Seen by its events, or behind a line that broke meanwhile."""
+
+    async def meddle() -> None:
+        if blind:
+            pair.sites.lose("a")
+            await runs(others)
+            pair.sites.regain("a")
+        else:
+            await runs(pair)
+
+    others = await Pair.open(pair.store.path.parent)
+    try:
+        once_done(pair, step, meddle)
+        refused(pair, await pair.move(mode=Mode.COLD))
+    finally:
+        await others.close()
+
+
+async def test_one_that_wrote_nothing_moves(pair: Pair) -> None:
+    once_done(pair, "copy", lambda: runs(pair, writes=False))
+    task = await pair.move(mode=Mode.COLD)
+    assert task.state == TaskState.DONE, (task.error, task.log)
+    assert any("may have run since" in text for _, text in task.log), task.log
