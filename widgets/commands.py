@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.actions import held, hindrance
+from app.actions import STARTING, held, hindrance
 from backends.driver import POWER_CAPABILITIES, Capability
 from backends.model import Kind, PowerAction, PowerState, Ref
 
@@ -88,8 +88,9 @@ def able(services: Services, refs: Sequence[Ref], capability: Capability) -> lis
 def ready_for(services: Services, refs: Sequence[Ref], action: PowerAction) -> list[Ref]:
     """The VMs among `refs` that can do `action` from the state they are in, and that no move has in hand."""
     states, busy = FROM[action] | {PowerState.UNKNOWN}, held(services.tasks, action)
+    kept = {ref for ref in refs if action in STARTING and services.migrations.fenced(ref)}
     vms = (services.inventory.vm(ref) for ref in able(services, refs, POWER_CAPABILITIES[action]))
-    return [vm.ref for vm in vms if vm is not None and vm.state in states and vm.ref not in busy]
+    return [vm.ref for vm in vms if vm is not None and vm.state in states and vm.ref not in busy.keys() | kept]
 
 
 def power_reason(services: Services, refs: Sequence[Ref], action: PowerAction) -> str:
@@ -103,6 +104,9 @@ def power_reason(services: Services, refs: Sequence[Ref], action: PowerAction) -
         if len(vms) == 1 and (task := held(services.tasks, action).get(vms[0])) is not None:
             return f"it {hindrance(task)}"
         vm = services.inventory.vm(vms[0])
+        fenced = services.migrations.fenced(vms[0]) if action in STARTING and len(vms) == 1 else ""
+        if fenced and vm is not None and vm.state in FROM[action]:
+            return f"{fenced}: undo that move first"
         return f"it is {vm.state}" if vm is not None and len(vms) == 1 else "none of them is in the right state"
     return YES
 

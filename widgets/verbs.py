@@ -82,6 +82,9 @@ class Verbs:
         running = [vm for ref in able_refs if (vm := self._services.inventory.vm(ref)) and vm.state == "running"]
         one = len(able_refs) == 1
         text = "Its definition goes." if one else "Their definitions go."
+        if originals := sum(self._services.migrations.original(ref) is not None for ref in able_refs):
+            which = "It is" if one else f"{originals} of them {'is' if originals == 1 else 'are'}"
+            text += f" {which} what a move keeps for Undo: it cannot be taken back after that."
         if running:
             text += " It runs: it" if one else f" {len(running)} of them run: they"
             text += " would be forced off."

@@ -180,7 +180,7 @@ def show_objects(console: Console, row: Row) -> None:
     columns = {
         "NAME": [f"{item['connection']}/{item['name']}" for item in items],
         "KIND": [item["kind"] for item in items],
-        "STATE": [item["state"] for item in items],
+        "STATE": [item["state"] + (" (kept)" if item["kept"] else "") for item in items],
         "CPU": [str(item["vcpus"] or "") for item in items],
         "MEMORY": [size(item["memory_bytes"]) if item["memory_bytes"] else "" for item in items],
         "ADDRESSES": [" ".join(item["addresses"]) for item in items],

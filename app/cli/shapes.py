@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def of_object(item: Object, identity: Identity) -> Row:
-    """One line of `ls --json`."""
+def of_object(item: Object, identity: Identity, kept: str = "") -> Row:
+    """One line of `ls --json`; `kept` says what it is the original of, where it is kept for Undo."""
     vm = item if isinstance(item, Vm) else None
     host = item if isinstance(item, Host) else None
     return {
@@ -37,13 +37,14 @@ def of_object(item: Object, identity: Identity) -> Row:
         "age_s": round(max(0.0, (now() - item.seen).total_seconds()), 1),
         "id": item.ref.id,
         "uuid": getattr(item, "uuid", ""),
+        "kept": kept,
     }
 
 
-def of_details(item: Object, identity: Identity, text: str) -> Row:
+def of_details(item: Object, identity: Identity, text: str, kept: str = "") -> Row:
     """`show --json`: the line of `ls`, every field of the object, and the platform's own words."""
     fields: Row = codec.encode(item)
-    return {**fields, **of_object(item, identity), "description": text}
+    return {**fields, **of_object(item, identity, kept), "description": text}
 
 
 def of_connection(connection: Connection) -> Row:

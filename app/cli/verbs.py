@@ -24,7 +24,7 @@ from app.services import Services
 from app.tasks import Offer, Task, TaskState
 from backends.driver import Describes
 from backends.errors import BackendError
-from backends.model import Kind, Level, LiveOptions, PowerAction, now
+from backends.model import Kind, Level, LiveOptions, PowerAction, Ref, now
 
 if TYPE_CHECKING:
     from app.migration import Planned
@@ -116,11 +116,18 @@ async def ls(services: Services, args: Row) -> AsyncIterator[Row]:
         keys = " ".join([f"{key}:" for key in TEXT_KEYS] + [f"{key}>" for key in NUMBER_KEYS])
         raise Usage(wrong, cure=f"the keys are {keys}; quotes make a word of it")
     wanted = services.search.match(query)
+    await services.recovered()
     found = [item for item in services.inventory if item.ref.kind in SHOWN and (wanted is None or item.ref in wanted)]
     if not args.get("offline"):
         found = await detailed(services, found)
     found.sort(key=lambda item: (item.ref.connection, item.ref.kind != Kind.HOST, item.ref.kind, item.name))
-    yield result(data=[shapes.of_object(item, services.identity) for item in found])
+    yield result(data=[shapes.of_object(item, services.identity, _kept(services, item.ref)) for item in found])
+
+
+def _kept(services: Services, ref: Ref) -> str:
+    """What a VM is the kept original of; empty where it is none."""
+    past = services.migrations.original(ref)
+    return past.words if past is not None else ""
 
 
 async def show(services: Services, args: Row) -> AsyncIterator[Row]:
@@ -128,6 +135,7 @@ async def show(services: Services, args: Row) -> AsyncIterator[Row]:
     if not offline:
         for missing in await settled(services, sites_of(args["ref"])):
             yield missing
+    await services.recovered()
     ref = find(args["ref"], services.inventory)
     item = services.inventory.get(ref)
     if item is None or (getattr(item, "detailed", True) is False):
@@ -142,7 +150,7 @@ async def show(services: Services, args: Row) -> AsyncIterator[Row]:
             text = await driver.describe(ref)
         except BackendError as error:
             yield warning(f"{item.name}: {error}")
-    yield result(data=shapes.of_details(item, services.identity, text))
+    yield result(data=shapes.of_details(item, services.identity, text, _kept(services, ref)))
 
 
 def power(name: str) -> Verb:
@@ -151,6 +159,7 @@ def power(name: str) -> Verb:
     async def verb(services: Services, args: Row) -> AsyncIterator[Row]:
         await settled(services, sites_of(*args["refs"]))
         refs = [find_vm(text, services.inventory) for text in args["refs"]]
+        await services.recovered()
         async for row in all_of(services, services.actions.power(refs, POWER[name])):
             yield row
 

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import QApplication
 from app.discover import Found
 from app.events import Events
 from app.inventory import Inventory
+from app.migration.kept import Past
 from app.migration.plan import Forecast, Mode, Plan, Verdict
 from app.migration.plan import Mapping as PlanMapping
 from app.migration.plan import Path as BytePath
@@ -208,6 +209,13 @@ class Migrations:
         self.asked: list[tuple[Ref, Ref, dict[str, object]]] = []
         self.started: list[Planned] = []
         self.error: Exception | None = None
+        self.originals: dict[Ref, Past] = {}
+
+    def original(self, ref: Ref) -> Past | None:
+        return self.originals.get(ref)
+
+    def fenced(self, ref: Ref) -> str:
+        return "it was moved to aws-prod and is kept for Undo" if ref in self.originals else ""
 
     def quick(self, vms: Sequence[Ref], to: Ref, copy: bool = False) -> Verdict:
         if to.connection == "lab":

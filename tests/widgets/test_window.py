@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QMenu
+from PySide6.QtWidgets import QApplication, QLabel, QMenu
 
+from app.migration.kept import Past
+from app.migration.plan import Plan
 from app.tasks import Task
 from backends.errors import Denied
 from backends.model import Changed, Kind, PowerAction, PowerState, Ref, Sample
@@ -22,6 +25,8 @@ from widgets.details.host import HostPage
 from widgets.details.site import SitePage
 from widgets.details.vm import VmPage
 from widgets.leaving import Leaving
+from widgets.prompts import Confirm
+from widgets.tree import words as tree_words
 from widgets.window import Window
 
 WEB = vm_ref("kvm-a", "web-01")
@@ -112,6 +117,29 @@ async def test_start_is_not_offered_while_a_move_has_the_vm_in_hand(window: Wind
     held.set()
     await services.tasks.wait(move)
     await until(page._power.isEnabled)
+
+
+async def test_a_kept_original_is_marked_and_not_started(window: Window) -> None:
+    services = window.services
+    services.inventory.apply(Changed((make_vm("kvm-a", "web-01", PowerState.OFF),)))
+    plan = Plan(id="m1", vm=WEB, to=host_ref("kvm-b"))
+    past = Past(plan, {}, datetime(2030, 5, 4, 12, tzinfo=UTC), "task-7")
+    services.migrations.originals[WEB] = past  # type: ignore[attr-defined]
+    await until(lambda: window.tree.rows.row(WEB) is not None)
+    node = window.tree.rows.forest.node(WEB)
+    assert node is not None
+    assert tree_words.said(window.tree.rows, node) == "web-01, virtual machine, off, kept original"
+    tip = tree_words.tooltip(window.tree.rows, node)
+    assert "kept original of web-01 kvm-a → kvm-b (task task-7), until 04 May" in tip
+    assert power_reason(services, [WEB], PowerAction.START).endswith("kept for Undo: undo that move first")
+    window.open_ref(WEB)
+    page = window.tabs.page()
+    assert isinstance(page, VmPage)
+    assert page.banner.text().startswith("Kept original of web-01 kvm-a → kvm-b")
+    assert not page._power.isEnabled()
+    window.verbs.delete([WEB])
+    asked = window.findChildren(Confirm)[-1]
+    assert any("cannot be taken back" in label.text() for label in asked.findChildren(QLabel))
 
 
 async def test_state_comes_back(window: Window, qapp: QApplication) -> None:

@@ -203,6 +203,11 @@ class VmPage(Page):
         if site is not None and str(site.state) != "ready":
             why = site.error or str(site.state)
             self.banner.say(f"{site.name} does not answer: {why}. These are the last known values. {site.cure}")
+        elif (past := self.services.migrations.original(vm.ref)) is not None:
+            words = past.words[:1].upper() + past.words[1:].replace(" -> ", " → ")
+            self.banner.say(
+                f"{words}. Undo that task to bring it back; it is not started beside the one that moved.", "ask"
+            )
         elif vm.manager:
             self.banner.say(f"{vm.manager} owns this VM: change it there, or it may take the change back.")
         else:

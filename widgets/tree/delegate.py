@@ -29,6 +29,8 @@ CONSOLE_PX = 34
 SECTION_PX = 34
 VERDICTS = {"green": ("ok", "circle-check"), "amber": ("warn", "circle-alert"), "red": ("bad", "circle-x")}
 FAINT = 0.45
+AT_REST = (PowerState.OFF, PowerState.CRASHED, PowerState.UNKNOWN)
+"""Only what does not run can be what a move keeps for Undo."""
 Index = QModelIndex | QPersistentModelIndex
 
 
@@ -197,16 +199,17 @@ class Delegate(QStyledItemDelegate):
         vm = rows.inventory.vm(ref)
         shift = rect.left() + self.shift(node)
         state = vm.state if vm is not None else PowerState.UNKNOWN
-        grey = words.offline(rows.services.connections.get(ref.connection))
+        kept = state in AT_REST and rows.services.migrations.original(ref) is not None
+        grey = kept or words.offline(rows.services.connections.get(ref.connection))
         held = self._view.is_held(ref)
         if held:
             painter.setOpacity(FAINT)
         icon, role = words.STATES[state]
         self._tile(painter, shift + ICON, rect, icon, "muted" if grey else role)
-        right = self._vm_side(painter, rect, ref, vm, grey)
+        right = self._vm_side(painter, rect, ref, vm, grey, kept)
         self._name(painter, rect, shift + TEXT + 1, right, node, "muted" if grey or held else "text", selected)
 
-    def _vm_side(self, painter: QPainter, rect: QRect, ref: Ref, vm: Vm | None, grey: bool) -> int:
+    def _vm_side(self, painter: QPainter, rect: QRect, ref: Ref, vm: Vm | None, grey: bool, kept: bool) -> int:
         right = rect.right() + 1 - RIGHT
         moving = self._view.live.moving(ref)
         if moving is not None:
@@ -218,7 +221,9 @@ class Delegate(QStyledItemDelegate):
         if vm is not None and self._view.rows.key(self._view.hovered) == ref and not self._view.holding:
             self._icon(painter, right - 16, rect, "square-terminal", "text", 16)
             return right - 16 - GAP
-        if vm is not None and vm.state in (PowerState.STARTING, PowerState.STOPPING, PowerState.CRASHED):
+        if kept:
+            right = self._paint_side(painter, rect, right, words.Side("kept original", icon="history"))
+        elif vm is not None and vm.state in (PowerState.STARTING, PowerState.STOPPING, PowerState.CRASHED):
             right = self._paint_side(painter, rect, right, words.Side(vm.state.value, words.STATES[vm.state][1]))
         elif vm is not None and not grey and vm.state == PowerState.RUNNING:
             ring = self._view.live.ring(ref)

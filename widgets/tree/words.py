@@ -145,6 +145,8 @@ def tooltip(rows: Rows, node: int) -> str:
         lines.append(f"on {where(rows, item)}")
     if isinstance(item, Vm) and (also := rows.services.identity.also(item, rows.inventory)):
         lines.append(f"also in {', '.join(also)}")
+    if (past := rows.services.migrations.original(key)) is not None:
+        lines.append(past.words.replace(" -> ", " → "))
     if item.origin == Origin.CACHE or offline(rows.services.connections.get(key.connection)):
         lines.append(f"last seen {fmt.age(item.seen)}")
     return "\n".join(lines)
@@ -165,6 +167,8 @@ def said(rows: Rows, node: int) -> str:
     item = rows.item(node)
     if isinstance(item, Vm):
         parts.append(f"virtual machine, {item.state}")
+        if rows.services.migrations.original(item.ref) is not None:
+            parts.append("kept original")
     elif isinstance(key, Ref):
         parts += [str(key.kind), side(rows, node).text]
     else:

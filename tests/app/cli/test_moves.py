@@ -67,7 +67,12 @@ def test_an_undo_that_loses_something_is_asked_about(pair: Shell) -> None:
     refused = pair.run("undo", row["task"])
     assert refused.returncode == 2, "without a terminal it takes --yes"
     assert "is lost" in refused.stderr and "--yes" in refused.stderr
-    assert pair.vms()["b/mail-01"]["state"] == "running", "nothing was touched"
+    vms = pair.vms()
+    assert vms["b/mail-01"]["state"] == "running", "nothing was touched"
+    assert vms["b/mail-01"]["kept"] == ""
+    assert vms["a/mail-01"]["kept"].startswith(f"kept original of mail-01 a -> b (task {row['task']}), until ")
+    refused = pair.run("start", "a/mail-01")
+    assert refused.returncode == 1 and "kept for Undo" in refused.stderr
     assert pair.run("undo", row["task"], "--yes").returncode == 0
     assert "b/mail-01" not in pair.vms()
     again = pair.run("undo", row["task"], "--yes")
