@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,10 @@ import pytest_asyncio
 from app.link import ConnectionState
 from app.migration import Mode, Planned
 from app.playground.hosts import Host
+from app.playground.running import call
 from app.services import Services
 from app.tasks import Task, TaskState
-from backends.model import Kind, Ref, Vm
+from backends.model import Kind, PowerState, Ref, Vm
 from tests.lab.machine import Beat, Lab, LabGuest
 
 pytestmark = pytest.mark.lab
@@ -147,6 +148,35 @@ async def test_cold_between_hosts_and_undo(lab: Lab, services: Services) -> None
     assert guest.where() == [lab.a]
     assert guest.uuid not in lab.b.virsh("list", "--all", "--uuid")
     await beats(guest, lab.a)
+
+
+async def test_what_another_tool_let_it_write_during_its_move_is_not_lost(lab: Lab, services: Services) -> None:
+    """Started and stopped by virsh after the copy was verified: the clone that was copied shows the older bytes."""
+    guest = lab.make(lab.a, pool="default", format="qcow2", start=False)
+    disk, append = lab.images(lab.a) / guest.file, services.store.journal_append
+
+    def seen(ref: Ref) -> PowerState | None:
+        vm = services.inventory.vm(ref)
+        return None if vm is None else vm.state
+
+    async def meddling(migration: str, entry: Mapping[str, object]) -> int:
+        number = await append(migration, entry)
+        if (entry["do"], entry.get("step")) == ("done", "verify"):
+            lab.a.virsh("start", guest.uuid, "--paused")
+            ref = Ref("kvm-a", Kind.VM, guest.uuid)
+            await until(lambda: seen(ref) == PowerState.PAUSED, "its start is not seen")
+            lab.a.virsh("destroy", guest.uuid)
+            call("qemu-io", "-f", "qcow2", "-c", "write -P 0xab 3M 64k", str(disk))
+        return number
+
+    services.store.journal_append = meddling  # type: ignore[method-assign]
+    plan = await planned(services, guest, "kvm-a", "kvm-b", mode=Mode.COLD)
+    task = await services.tasks.wait(services.migrations.start(plan))
+    assert task.state == TaskState.FAILED, task.log
+    assert "vda changed on kvm-a after it was copied" in task.error
+    assert [guest.uuid in host.virsh("list", "--all", "--uuid") for host in lab.hosts] == [True, False]
+    assert "pattern" not in call("qemu-io", "-f", "qcow2", "-c", "read -P 0xab 3M 64k", str(disk))
+    assert [path for host in lab.hosts for path in lab.images(host).glob(f"*{plan.plan.id}*")] == []
 
 
 async def test_a_moved_vm_that_is_deleted_by_hand_is_rescued_by_undo(lab: Lab, services: Services) -> None:
