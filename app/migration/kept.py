@@ -92,6 +92,11 @@ class Kept:
         """The move that keeps this VM locked away."""
         return next((past for past in self if past.fences and past.plan.vm == ref), None)
 
+    def brought(self, ref: Ref) -> Past | None:
+        """The newest move that brought the VM to where it is."""
+        found = [past for past in self if past.made == ref and not past.plan.copy]
+        return max(found, key=lambda past: past.at, default=None)
+
     def later(self, past: Past) -> Past | None:
         """The newest move that took the same VM on after `past`: that one is to be taken back first."""
         uid = "" if past.plan.copy else past.plan.uid

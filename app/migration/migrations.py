@@ -25,6 +25,7 @@ from app.migration.move import Identities, Move, Sites, Tools, Vanished, no_secr
 from app.migration.plan import Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged, new_id
 from app.migration.shield import uninterrupted
+from app.migration.sizes import resized
 from app.migration.source import watched
 from app.migration.takeback import TakeBack
 from app.store import codec
@@ -163,7 +164,10 @@ class Migrations:
         source, target, spec, failed = await self._all_facts(found, place)
         chosen, opinion = judged(wish, source, target, spec, self._experience)
         busy = self._busy(vm)
+        brought = self._kept.brought(vm)
+        before, origin = (brought.plan.spec, brought.plan.vm.connection) if brought is not None else (None, "")
         extra = failed + ((_finding("busy", busy),) if busy else ())
+        extra += resized(source, target, chosen.spec, before, origin)
         if extra:
             opinion = verdict(chosen, (*extra, *opinion.findings))
         return Planned(chosen, opinion, stage_names(itinerary(chosen)), in_words(chosen), source, target)

@@ -255,6 +255,10 @@ class Importing(Exporting):
                 )
             )
         for disk in source.disks:
+            if source.platform != "ec2" and disk.device == "disk" and disk.size_bytes % t.GIB:
+                whole = -(-disk.size_bytes // t.GIB)
+                text = f"{disk.target} grows from {_binary(disk.size_bytes)} to {whole} GiB: volumes have whole GiB."
+                found.append(Finding(level=Level.INFO, code="disk-grows", message=text))
             if disk.size_bytes > 16 * 1024 * t.GIB:
                 found.append(
                     Finding(
@@ -268,6 +272,12 @@ class Importing(Exporting):
 
 
 ROOT_DEVICE = "/dev/sda1"
+
+
+def _binary(size: int) -> str:
+    """8 MiB, 10.5 GiB."""
+    mib = size / 2**20
+    return f"{mib:.4g} MiB" if mib < 1024 else f"{mib / 1024:.4g} GiB"
 
 
 def _devices(spec: VmSpec) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,3 +58,12 @@ async def test_what_a_guest_needs_there(driver: Driver, platform: str, arch: str
     if code == "guest-drivers":
         assert "ENA" in facts.blocking[0].message
         assert all(word in facts.blocking[0].cure for word in ("update-initramfs", "dracut", "ena", "nvme"))
+
+
+async def test_a_disk_that_grows_to_whole_gib_is_said(driver: Driver) -> None:
+    small = DiskFacts(target="vda", size_bytes=8 << 20)
+    facts = await driver.import_facts(
+        Ref("cloud", Kind.CONNECTION, "cloud"), replace(source("libvirt", "x86_64"), disks=(PLAIN, small)), None
+    )
+    (found,) = [item for item in facts.blocking if item.code == "disk-grows"]
+    assert (found.level, found.message) == (Level.INFO, "vda grows from 8 MiB to 1 GiB: volumes have whole GiB.")
