@@ -151,7 +151,7 @@ async def test_closing_ends_though_the_server_hangs(house: House, monkeypatch: p
     house.world("a").stuck_close = True
     connection = await house.add("a")
     await until(lambda: connection.listed)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await house.connections.close()
     assert connection.state == ConnectionState.IDLE
 

@@ -46,7 +46,7 @@ async def ends() -> AsyncIterator[tuple[socket.socket, Pipe, asyncio.Task[None]]
     running = asyncio.create_task(pump(theirs, far))
     yield ours, far, running
     ours.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await running
     assert theirs.fileno() == -1 and far.closed.is_set()
 

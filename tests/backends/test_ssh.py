@@ -159,7 +159,7 @@ async def test_a_forwarded_port_is_this_users_and_ends_with_its_release(site: Si
     assert own_connection(mine) and not own_connection(1)
     writer.close()
     release()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             try:
                 (await asyncio.open_connection("127.0.0.1", port))[1].close()

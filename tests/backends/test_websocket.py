@@ -98,7 +98,7 @@ async def safe_site(pem: Path) -> AsyncIterator[Site]:
 
 async def read(sock: socket.socket, count: int) -> bytes:
     found = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found) < count:
             data = await asyncio.get_running_loop().sock_recv(sock, count - len(found))
             if not data:
@@ -117,7 +117,7 @@ async def test_bytes_go_both_ways_with_the_ticket_and_subprotocol(site: Site) ->
         assert not door.getblocking()
         _, back = await asyncio.gather(write(door, blob), read(door, len(blob)))
         assert back == blob
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await site.closed.wait()
     (request,) = site.requests
     assert request.path.endswith(TICKET) and request.headers["Cookie"] == TICKET
@@ -199,7 +199,7 @@ async def test_tls_by_authority_and_by_thumbprint(safe_site: Site, pem: Path) ->
 async def test_nothing_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="websockets"):
         (await dial(site.gate())).close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await site.closed.wait()
             while websocket._carried:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

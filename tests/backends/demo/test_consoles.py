@@ -111,7 +111,7 @@ async def rects(rfb: Rfb) -> list[tuple[int, ...]]:
 
 
 async def until_rect(rfb: Rfb, encoding: int) -> tuple[int, ...]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             for rect in await rects(rfb):
                 if rect[4] == encoding:
@@ -208,7 +208,7 @@ async def say(line: Door, text: str, answer: str) -> str:
     assert line.socket is not None
     loop, heard = asyncio.get_running_loop(), ""
     await loop.sock_sendall(line.socket, text.encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while answer not in heard:
             data = await loop.sock_recv(line.socket, 1 << 16)
             assert data, f"the line ended after {heard!r}"
@@ -218,7 +218,7 @@ async def say(line: Door, text: str, answer: str) -> str:
 
 async def ended(line: Door) -> bool:
     assert line.socket is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await asyncio.get_running_loop().sock_recv(line.socket, 1 << 16):
             pass
     return True

@@ -111,7 +111,7 @@ async def spice_answers(door: Door) -> None:
     assert await reader.readexactly(4) == b"REDQ"
     writer.close()
     door.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(ConnectionError):
             while True:
                 (await asyncio.open_connection(door.host, door.port))[1].close()
@@ -166,7 +166,7 @@ async def test_screen_and_lines(lab: Lab, driver: Driver, way_in: Settings, gues
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 again = await serial(driver, guest)

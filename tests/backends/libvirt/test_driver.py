@@ -44,7 +44,7 @@ async def driver(world: str) -> AsyncIterator[Driver]:
 
 async def next_change(stream: AsyncIterator[Changed], ref: Ref) -> Vm | None:
     """The next thing a watch says of one VM; None if it is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for change in stream:
             if ref in change.removed:
                 return None

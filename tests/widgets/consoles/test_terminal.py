@@ -39,7 +39,7 @@ class SocketLine:
         self.loop = ConsoleLoop()
         self._near, self.far = socket.socketpair()
         self._near.setblocking(False)
-        self.far.settimeout(5)
+        self.far.settimeout(30)
         self.sizes: list[tuple[int, int]] = []
         self.takes = True
 
