@@ -9,6 +9,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from app.consoles import Console, ConsoleKind, LineSession, SessionState
+from app.consoles.trust import LOST
 from backends.model import PowerAction, PowerState
 from widgets import format as fmt
 from widgets.commands import POWER_WORDS, power_reason
@@ -87,11 +88,12 @@ def show_unproven(panel: Panel, text: str, cure: str, host: tuple[str, str], go_
         go_on()
 
     name = host[1] or host[0]
-    actions = (
-        ("Connect once", "log-in", go_on),
-        (f"Always for {name}", "shield", lambda: panel.window_.background.run(always(), f"trusting {name}")),
-    )
-    panel.stage.notice.say("Connect all the same?", fmt.sentences(text, cure), ("shield-alert", "warn"), actions)
+    first = ("Connect once", "log-in", go_on)
+    if text == LOST and panel.session is not None:
+        first = ("Try again", "refresh-cw", panel.session.retry)
+    kept = ("Always for this host", "shield", lambda: panel.window_.background.run(always(), f"trusting {name}"))
+    title = f"Connect to {name} all the same?"
+    panel.stage.notice.say(title, fmt.sentences(text, cure), ("shield-alert", "warn"), (first, kept))
 
 
 def _near(panel: Panel) -> bool:

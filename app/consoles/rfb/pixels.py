@@ -6,7 +6,7 @@ import numpy as np
 
 from app.consoles.rfb.framebuffer import OPAQUE, Bytes, Words
 
-Data = bytes | memoryview
+Data = bytes | bytearray | memoryview
 
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
 _PAIRS = np.stack([np.arange(256) >> shift & 3 for shift in (6, 4, 2, 0)], axis=1).astype(np.uint8)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import unpack
 
 import numpy as np
 
-from app.consoles.rfb.framebuffer import OPAQUE, Box, Framebuffer
+from app.consoles.rfb.framebuffer import OPAQUE, Box, Framebuffer, Words
 from app.consoles.rfb.inflate import Inflater
 from app.consoles.rfb.wire import Wire
 from backends.errors import Invalid
 
 PIECE = 64 << 10
 """Pixels that are moved at a time: small enough for the cache, large enough to be few."""
+
+
+BAND = 512 << 10
+"""Pixels that are decoded at a time where all of their bytes are there."""
 
 
 class Raw:
@@ -49,14 +54,23 @@ class Zlib:
         self._inflater = Inflater("Zlib")
 
     async def decode(self, wire: Wire, box: Box, target: Framebuffer) -> None:
-        x, y, width, height = box
+        _, _, width, height = box
         (length,) = unpack(">I", await wire.take(4))
         size = width * height * 4
         data = await self._inflater.read(wire, bounded(length, size), size)
         if len(data) != size:
             raise Invalid("The screen's server sent fewer pixels than its rectangle has")
         words = np.frombuffer(data, dtype="<u4").reshape(height, width)
-        target.put(x, y, words | OPAQUE)
+        await in_bands(wire, box, target, lambda top, rows: words[top : top + rows] | OPAQUE)
+
+
+async def in_bands(wire: Wire, box: Box, target: Framebuffer, make: Callable[[int, int], Words]) -> None:
+    """Write a rectangle some rows at a time, with a turn for other work between; `make(top, rows)` gives the pixels."""
+    x, y, width, height = box
+    step = max(1, BAND // max(1, width))
+    for top in range(0, height, step):
+        target.put(x, y + top, make(top, min(step, height - top)))
+        await wire.turn()
 
 
 def bounded(length: int, size: int) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from app.consoles.rfb.framebuffer import Box, Framebuffer, Words
 from app.consoles.rfb.inflate import Inflater
 from app.consoles.rfb.pixels import indexed, rgb
+from app.consoles.rfb.simple import in_bands
 from app.consoles.rfb.wire import Wire
 from backends.errors import Invalid
 
@@ -14,6 +19,10 @@ FILL, JPEG = 8, 9
 PLAIN, PALETTE, GRADIENT = 0, 1, 2
 UNCOMPRESSED = 12
 """Data of fewer bytes than this come as they are."""
+AT_ONCE = 2 << 20
+"""Pixels of a JPEG at most that this thread decodes: some 20 ms of work. A larger one takes another thread."""
+Rows = Callable[[int, int], Words]
+"""From the first row and how many to their pixels."""
 GRADIENT_MOST = 1 << 20
 """Pixels of a gradient rectangle at most: some 50 ms of work. Servers cut theirs into some 65,000 pixels."""
 
@@ -31,19 +40,19 @@ class Tight:
             if control >> number & 1:
                 stream.reset()
         kind = control >> 4
-        x, y, _, _ = box
         if kind == FILL:
             red, green, blue = await wire.take(3)
             target.fill(box, 0xFF000000 | red << 16 | green << 8 | blue)
         elif kind == JPEG:
-            target.put(x, y, await self._jpeg(wire, box))
+            picture = await self._jpeg(wire, box)
+            await in_bands(wire, box, target, lambda top, rows: picture[top : top + rows])
         elif kind < FILL:
             (how,) = await wire.take(1) if kind & 4 else (PLAIN,)
-            target.put(x, y, await self._basic(wire, box, self._streams[kind & 3], how))
+            await in_bands(wire, box, target, await self._basic(wire, box, self._streams[kind & 3], how))
         else:
             raise Invalid(f"The screen's server sent a Tight rectangle of an unknown kind, {kind}")
 
-    async def _basic(self, wire: Wire, box: Box, stream: Inflater, how: int) -> Words:
+    async def _basic(self, wire: Wire, box: Box, stream: Inflater, how: int) -> Rows:
         _, _, width, height = box
         if how == PALETTE:
             return await self._palette(wire, box, stream)
@@ -53,10 +62,11 @@ class Tight:
             raise Invalid(f"The screen's server sent a Tight gradient of {width}x{height} pixels, which is too large")
         data = await self._data(wire, stream, width * height * 3)
         if how == GRADIENT:
-            return gradient(data, width, height)
-        return rgb(data, 0, width * height).reshape(height, width)
+            picture = gradient(data, width, height)
+            return lambda top, rows: picture[top : top + rows]
+        return lambda top, rows: rgb(data, 3 * width * top, width * rows).reshape(rows, width)
 
-    async def _palette(self, wire: Wire, box: Box, stream: Inflater) -> Words:
+    async def _palette(self, wire: Wire, box: Box, stream: Inflater) -> Rows:
         _, _, width, height = box
         (last,) = await wire.take(1)
         count = last + 1
@@ -65,14 +75,20 @@ class Tight:
             across = (width + 7) // 8
             data = await self._data(wire, stream, across * height)
             packed = np.frombuffer(data, np.uint8).reshape(height, across)
-            return indexed(packed, 1, width, np.resize(palette, 2))
+            pair = np.resize(palette, 2)
+            return lambda top, rows: indexed(packed[top : top + rows], 1, width, pair)
         data = await self._data(wire, stream, width * height)
-        indices = np.frombuffer(data, np.uint8)
-        if indices.size and int(indices.max()) >= count:
-            raise Invalid("The screen's server names a colour that its palette has not")
-        return palette.take(indices, mode="wrap").reshape(height, width)
+        indices = np.frombuffer(data, np.uint8).reshape(height, width)
 
-    async def _data(self, wire: Wire, stream: Inflater, size: int) -> bytes:
+        def coloured(top: int, rows: int) -> Words:
+            band = indices[top : top + rows]
+            if band.size and int(band.max()) >= count:
+                raise Invalid("The screen's server names a colour that its palette has not")
+            return palette.take(band, mode="wrap")
+
+        return coloured
+
+    async def _data(self, wire: Wire, stream: Inflater, size: int) -> bytes | bytearray:
         """`size` bytes of pixels, from the stream."""
         if size < UNCOMPRESSED:
             return bytes(await wire.take(size))
@@ -103,7 +119,8 @@ class Tight:
                 raise Invalid(f"The screen's server sent a picture of {columns}x{rows} for {width}x{height} pixels")
             if len(self._scratch) < width * height * 4:
                 self._scratch = bytearray(width * height * 4)
-            picture = simplejpeg.decode_jpeg(data, colorspace="BGRA", buffer=self._scratch, strict=False)
+            decode = partial(simplejpeg.decode_jpeg, data, colorspace="BGRA", buffer=self._scratch, strict=False)
+            picture = decode() if width * height <= AT_ONCE else await asyncio.to_thread(decode)
         except KeyError as error:
             raise Invalid("The screen's server sent a JPEG with colours of no known kind") from error
         except ValueError as error:
@@ -112,7 +129,7 @@ class Tight:
         return words
 
 
-def gradient(data: bytes, width: int, height: int) -> Words:
+def gradient(data: bytes | bytearray, width: int, height: int) -> Words:
     """Each byte is the difference to what its neighbours to the left and above make expect.
 
     A pixel needs those before it, but not the others of its diagonal, which are therefore done at once.

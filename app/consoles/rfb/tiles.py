@@ -138,7 +138,7 @@ class Tiles:
         self._inherits = inherits
         self._palette: Words = np.empty(0, dtype="<u4")
 
-    def decode(self, data: bytes, place: int, tile: Words) -> int:
+    def decode(self, data: Data, place: int, tile: Words) -> int:
         """Decode the tile that begins at `place`; returns where the next one does.
 
         Raises Short where the data end too early, Invalid for what no tile can be.
@@ -163,7 +163,7 @@ class Tiles:
             return self._packed(data, place, tile)
         return self._palette_runs(data, place, tile)
 
-    def _colours(self, data: bytes, place: int, kind: int) -> int:
+    def _colours(self, data: Data, place: int, kind: int) -> int:
         """Read a tile's palette, or keep the last one's."""
         if kind in (127, 129) and self._inherits and len(self._palette):
             if kind == 127 and len(self._palette) > 16:
@@ -176,7 +176,7 @@ class Tiles:
         self._palette = bgr(data, place, count)
         return end
 
-    def _packed(self, data: bytes, place: int, tile: Words) -> int:
+    def _packed(self, data: Data, place: int, tile: Words) -> int:
         rows, columns = tile.shape
         count = len(self._palette)
         bits = 1 if count <= 2 else 2 if count <= 4 else 4
@@ -188,7 +188,7 @@ class Tiles:
         tile[:] = indexed(packed, bits, columns, full)
         return end
 
-    def _palette_runs(self, data: bytes, place: int, tile: Words) -> int:
+    def _palette_runs(self, data: Data, place: int, tile: Words) -> int:
         area, filled = tile.size, 0
         indices: list[int] = []
         lengths: list[int] = []
@@ -220,7 +220,7 @@ def _end(data: Data, place: int, size: int) -> int:
     return place + size
 
 
-def _runs(data: bytes, place: int, tile: Words, name: str) -> int:
+def _runs(data: Data, place: int, tile: Words, name: str) -> int:
     """Plain runs: a pixel, and how often. Those below 256 pixels are all 4 bytes long and are taken at once."""
     left = tile.size
     parts: list[Words] = []
@@ -249,7 +249,7 @@ def _runs(data: bytes, place: int, tile: Words, name: str) -> int:
     return place
 
 
-def _length(data: bytes, place: int, most: int) -> tuple[int, int]:
+def _length(data: Data, place: int, most: int) -> tuple[int, int]:
     """The length of a run, and where the next one begins. Stops reading when it is over `most`."""
     length = 1
     try:

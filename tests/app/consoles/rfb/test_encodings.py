@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import sys
 import zlib
+from collections.abc import Callable
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
 
+import app.consoles.rfb.wire
 from app.consoles.rfb import Encoding
+from app.consoles.rfb.framebuffer import OPAQUE, Framebuffer
+from app.consoles.rfb.inflate import SLICE, Inflater
+from app.consoles.rfb.simple import BAND, Zlib
+from app.consoles.rfb.tight import Tight
+from app.consoles.rfb.wire import Wire
 from tests.app.consoles.rfb import encoders
 from tests.app.consoles.rfb.encoders import Picture, Streams
-from tests.app.consoles.rfb.scripted import Session, connected, update
+from tests.app.consoles.rfb.scripted import Server, Session, connected, pair, update
 
 SIZES = ((1, 1), (3, 2), (4, 1), (12, 1), (16, 16), (17, 33), (64, 64), (65, 70), (100, 40))
 COLOURS = (1, 2, 3, 4, 5, 16, 17, 100, 200, 60000)
@@ -199,3 +209,52 @@ async def test_a_zlib_stream_runs_on_from_one_rectangle_to_the_next() -> None:
     async with connected(140, 80) as session:
         for part in (first, second):
             await shown(session, Encoding.ZLIB, shape, pack(">I", len(part)) + part)
+
+
+def compact(length: int) -> bytes:
+    """A length as Tight writes it, in three bytes."""
+    return bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
+
+
+@pytest.mark.parametrize(
+    ("decoder", "head", "pixel"),
+    [
+        (Zlib, lambda length: pack(">I", length), 4),
+        (Tight, lambda length: bytes([0, *compact(length)]), 3),
+        (Tight, lambda length: bytes([64, 1, 255, *bytes(768), *compact(length)]), 1),
+    ],
+)
+async def test_a_huge_rectangle_leaves_the_loop_to_others(
+    decoder: type[Zlib | Tight], head: Callable[[int], bytes], pixel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All consoles share one loop: 16 million pixels are not one piece of work."""
+    monkeypatch.setattr(app.consoles.rfb.wire, "TURN", 0)
+    piece, turns, when, became = Inflater.piece, 0, [], []
+
+    def inflated(self: Inflater, data: bytes, limit: int, most: int = sys.maxsize) -> bytes:
+        became.append(piece(self, data, limit, most))
+        return became[-1]
+
+    class Watched(Framebuffer):
+        def put(self, x: int, y: int, words: np.ndarray[Any, Any]) -> None:
+            when.append(turns)
+            super().put(x, y, words)
+
+    monkeypatch.setattr(Inflater, "piece", inflated)
+    size = 4096
+    data = zlib.compress(bytes(size * size * pixel), 1)
+    near, far = pair()
+    wire, frame = Wire(near), Watched(size, size)
+    frame.words[:] = 0xFFFFFFFF
+    decoding = asyncio.create_task(decoder().decode(wire, (0, 0, size, size), frame))
+    sending = asyncio.create_task(Server(far).say(head(len(data)) + data))
+    while not decoding.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await decoding
+    await sending
+    await wire.close()
+    far.close()
+    assert max(map(len, became)) <= SLICE
+    assert len(when) == len(set(when)) == size * size // BAND, "others have a turn between any two bands"
+    assert (frame.words == OPAQUE).all()
