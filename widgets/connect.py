@@ -30,7 +30,7 @@ from widgets.prompts import Prompt
 if TYPE_CHECKING:
     from app.connections import KindUse
     from app.discover import Found
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 
 class Field(QWidget):
@@ -127,7 +127,7 @@ class ConnectDialog(Prompt):
 
     def __init__(
         self,
-        window: Window,
+        window: Frame,
         *,
         section: str = "",
         kind: str = "",
@@ -343,7 +343,7 @@ def _sections(use: KindUse) -> tuple[str, ...]:
     return (str(use.info.section), *map(str, use.info.sections))
 
 
-async def discovered(window: Window) -> list[Found]:
+async def discovered(window: Frame) -> list[Found]:
     """What could be connected from this machine. Nothing where looking fails: it is only an offer."""
     from app.discover import discover
 

@@ -21,7 +21,7 @@ from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
     from app.discover import Found
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 FOUND_SHOWN = 4
 DEMO_VMS = "40"
@@ -54,7 +54,7 @@ class Offer(QFrame):
 class FirstRun(Prompt):
     """Offers; each does what it says at once, none blocks another."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Frame) -> None:
         super().__init__("Welcome to Causeway", window)
         fit(self, 640, 400)
         self._window = window

@@ -11,13 +11,13 @@ from widgets.parts import button
 from widgets.prompts import Confirm
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 
 class Leaving(Confirm):
     """Two ways to leave: out of sight now and end when the tasks have ended, or stay."""
 
-    def __init__(self, window: Window, active: Sequence[Task]) -> None:
+    def __init__(self, window: Frame, active: Sequence[Task]) -> None:
         super().__init__(
             f"{fmt.counted(len(active), 'task')} still running",
             [task.title for task in active],

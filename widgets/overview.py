@@ -18,7 +18,7 @@ from widgets.parts import Card, Elided, Facts, Pill, Sign, clear, label
 
 if TYPE_CHECKING:
     from app.connections import Connection
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 SECTION_ICON = {Section.LOCAL: "server", Section.PRIVATE: "database", Section.PUBLIC: "cloud"}
 REFRESH_MS = 500
@@ -29,7 +29,7 @@ SHOWN = 6
 class SiteCard(Card):
     """One site. A click, Enter or Space opens it."""
 
-    def __init__(self, window: Window, name: str) -> None:
+    def __init__(self, window: Frame, name: str) -> None:
         super().__init__("")
         self._window, self.site = window, name
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -83,7 +83,7 @@ class SiteCard(Card):
 class OverviewPage(Page):
     """All sites at a glance. Redrawn twice a second at most."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Frame) -> None:
         super().__init__(window, "overview", Ref("", site_ref("").kind, ""), "layout-dashboard")
         self.show_name("Overview")
         self._cards: dict[str, SiteCard] = {}

@@ -11,7 +11,7 @@ from widgets.parts import label
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 LEAST = 8
 """Characters of a new passphrase: fewer are guessed too soon."""
@@ -20,7 +20,7 @@ LEAST = 8
 class PassphrasePrompt(Prompt):
     """One passphrase; a new one is typed twice. `answer` gets it, or None when it is closed."""
 
-    def __init__(self, window: Window, answer: asyncio.Future[str | None], *, new: bool, wrong: bool) -> None:
+    def __init__(self, window: Frame, answer: asyncio.Future[str | None], *, new: bool, wrong: bool) -> None:
         title = "Choose a passphrase" if new else "Passphrase of your secrets"
         super().__init__(title, window)
         self._answer, self._new = answer, new
@@ -77,10 +77,10 @@ class Asker:
     """What asks for the passphrase; whoever asks before there is a window waits for it."""
 
     def __init__(self) -> None:
-        self._window: asyncio.Future[Window] = asyncio.get_running_loop().create_future()
+        self._window: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._given = False
 
-    def use(self, window: Window) -> None:
+    def use(self, window: Frame) -> None:
         """From here on there is a window to ask in."""
         if not self._window.done():
             self._window.set_result(window)

@@ -17,13 +17,13 @@ from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
     from backends.driver import Option
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 
 class SignIn(Prompt):
     """What the site said, its secrets to type, and one button. Empty fields keep what is kept of them."""
 
-    def __init__(self, window: Window, name: str) -> None:
+    def __init__(self, window: Frame, name: str) -> None:
         super().__init__(f"Sign in to {name}", window)
         self.setMinimumWidth(480)
         self._window, self._connections, self._name = window, window.services.connections, name

@@ -12,7 +12,7 @@ from backends.model import Object, Ref, Sample
 
 if TYPE_CHECKING:
     from app.tasks import Task
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 
 class Tab(QWidget):
@@ -21,7 +21,7 @@ class Tab(QWidget):
 
     renamed = Signal()
 
-    def __init__(self, window: Window, key: str, ref: Ref, symbol: str, uid: str = "") -> None:
+    def __init__(self, window: Frame, key: str, ref: Ref, symbol: str, uid: str = "") -> None:
         super().__init__(window)
         self.window_, self.services = window, window.services
         self.key, self.ref, self.symbol, self.uid = key, ref, symbol, uid

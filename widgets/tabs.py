@@ -19,7 +19,7 @@ from widgets.parts import tool
 from widgets.tab import Tab
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 PLACES = frozenset({Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER})
 
@@ -27,7 +27,7 @@ PLACES = frozenset({Kind.HOST, Kind.ZONE, Kind.CLUSTER, Kind.DATACENTER})
 class Tabs(QTabWidget):
     """Pages by key. The preview's page is replaced by the next one that is only looked at."""
 
-    def __init__(self, window: Window, first: Callable[[], Tab]) -> None:
+    def __init__(self, window: Frame, first: Callable[[], Tab]) -> None:
         super().__init__(window)
         self._window = window
         self._preview = ""
@@ -128,7 +128,7 @@ class Tabs(QTabWidget):
         ref = services.identity.ref_of(rest) if kind in ("vm", "console") else None
         if kind == "console":
             # Consoles take a while to import: not before there is one to show.
-            return ref in services.inventory and self._window.consoles.restore(rest)
+            return ref in services.inventory and self._window.restore_console(rest)
         try:
             ref = ref or (Ref.parse(rest) if kind == "host" else Ref(rest, Kind.CONNECTION, rest))
         except ValueError:

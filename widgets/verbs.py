@@ -10,12 +10,12 @@ from PySide6.QtGui import QGuiApplication
 from backends.driver import Capability
 from backends.model import Kind, PowerAction, Ref, Vm
 from widgets import format as fmt
-from widgets.commands import POWER_WORDS, able, power_reason, ready_for
 from widgets.prompts import AskText, Confirm
+from widgets.reasons import POWER_WORDS, able, power_reason, ready_for
 
 if TYPE_CHECKING:
     from app.services import Services
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 HARD = (PowerAction.OFF, PowerAction.RESET)
 """These lose what the guest has not written."""
@@ -26,7 +26,7 @@ STOPS = (PowerAction.SHUTDOWN, PowerAction.OFF, PowerAction.REBOOT, PowerAction.
 class Verbs:
     """One method per verb. Everything that changes the world becomes a Task; nothing here waits."""
 
-    def __init__(self, services: Services, window: Window) -> None:
+    def __init__(self, services: Services, window: Frame) -> None:
         self._services, self._window = services, window
 
     def names(self, refs: Sequence[Ref]) -> list[str]:
@@ -163,14 +163,11 @@ class Verbs:
         """One console in its tab; up to four side by side."""
         able_refs = [ref for capability in SCREENS for ref in able(self._services, refs, capability)]
         able_refs = list(dict.fromkeys(able_refs)) or list(refs)
-        if len(able_refs) == 1:
-            self._window.consoles.open(able_refs[0])
-        else:
-            self._window.consoles.open_beside_each_other(able_refs)
+        self._window.show_consoles(able_refs)
 
     def wall(self, refs: Sequence[Ref]) -> None:
         """Thumbnails of the chosen screens, or of what the search finds."""
-        self._window.consoles.wall(refs)
+        self._window.show_wall(refs)
 
     def connect(self) -> None:
         self._window.show_connect()

@@ -122,6 +122,21 @@ class Window(QMainWindow):
         """The console of the tab in front, the one with the keyboard where there are several."""
         return self.consoles.shown() if "consoles" in self.__dict__ else None
 
+    def show_consoles(self, refs: Sequence[Ref]) -> None:
+        """One console in its tab; several side by side."""
+        if len(refs) == 1:
+            self.consoles.open(refs[0])
+        else:
+            self.consoles.open_beside_each_other(list(refs))
+
+    def show_wall(self, refs: Sequence[Ref]) -> None:
+        """Thumbnails of these screens; of none: of what is searched for."""
+        self.consoles.wall(refs)
+
+    def restore_console(self, uid: str) -> bool:
+        """Open the console of a VM that had one; what consoles need is imported with the first."""
+        return self.consoles.restore(uid)
+
     def plan_move(self, refs: Sequence[Ref], to: Ref | None, copy: bool) -> None:
         """Show the plan of a move; without a target it asks for one."""
         from widgets.plan import PlanDialog

@@ -20,12 +20,12 @@ from backends.model import Changed, Kind, PowerAction, PowerState, Ref, Sample
 from tests.widgets.standin import Services, beat, ended, host_ref, make_vm, move_task, show_tasks, until, vm_ref
 from widgets import format as fmt
 from widgets import theme
-from widgets.commands import power_reason
 from widgets.details.host import HostPage
 from widgets.details.site import SitePage
 from widgets.details.vm import VmPage
 from widgets.leaving import Leaving
 from widgets.prompts import Confirm
+from widgets.reasons import power_reason
 from widgets.tree import words as tree_words
 from widgets.window import Window
 

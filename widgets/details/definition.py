@@ -18,7 +18,7 @@ from widgets.parts import Card, button, fit, label
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 
 def changes(old: str, new: str, name: str) -> list[str]:
@@ -72,7 +72,7 @@ class XmlColours(QSyntaxHighlighter):
 class DefinitionCard(Card):
     """The native description, fetched when the card is first shown."""
 
-    def __init__(self, window: Window, parent: QWidget | None = None) -> None:
+    def __init__(self, window: Frame, parent: QWidget | None = None) -> None:
         super().__init__("Definition", parent)
         self._window = window
         self._ref: Ref | None = None
@@ -139,7 +139,7 @@ class DefinitionCard(Card):
 class DefinitionEditor(Prompt):
     """Edit, look at the difference, apply. What cannot be applied comes back with its reason in the task."""
 
-    def __init__(self, window: Window, ref: Ref, name: str) -> None:
+    def __init__(self, window: Frame, ref: Ref, name: str) -> None:
         super().__init__(f"Definition of {name}", window)
         fit(self, 820, 620)
         self._window, self._ref, self._name, self._old = window, ref, name, ""

@@ -16,7 +16,7 @@ from widgets.details.table import VmTable
 from widgets.parts import Card, Facts, label
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 VOLUMES_SHOWN = 40
 
@@ -54,7 +54,7 @@ class Meter(QWidget):
 class HostPage(Page):
     """The details of a place where VMs live."""
 
-    def __init__(self, window: Window, ref: Ref) -> None:
+    def __init__(self, window: Frame, ref: Ref) -> None:
         super().__init__(window, f"host:{ref}", ref, "map-pin" if ref.kind == Kind.ZONE else "server")
         self.ring = Ring()
         host = self.services.inventory.get(ref)

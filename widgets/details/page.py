@@ -13,7 +13,7 @@ from widgets.parts import Pill, Sign, label, scrolled
 from widgets.tab import Tab
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 NARROW = 660
 TIGHT = 540
@@ -23,7 +23,7 @@ WIDE = 880
 """From this width on, cards stand three in a row."""
 
 
-def freshness(window: Window, item: Object) -> str:
+def freshness(window: Frame, item: Object) -> str:
     """How far the values of an object can be trusted: live, by event; 2 s ago; offline, seen 4 min ago."""
     site = window.services.connections.get(item.ref.connection)
     if site is None or str(site.state) != "ready":
@@ -106,7 +106,7 @@ class CardRow(QWidget):
 class Page(Tab):
     """A tab of details. Subclasses fill `self.body` and redraw in `refresh`."""
 
-    def __init__(self, window: Window, key: str, ref: Ref, symbol: str, uid: str = "") -> None:
+    def __init__(self, window: Frame, key: str, ref: Ref, symbol: str, uid: str = "") -> None:
         super().__init__(window, key, ref, symbol, uid)
         inner = QWidget()
         self.body = QVBoxLayout(inner)

@@ -14,7 +14,7 @@ from widgets.parts import Card, Check, Facts, button, label
 
 if TYPE_CHECKING:
     from app.connections import Connection
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 ROLE = {"ready": "ok", "connecting": "accent", "retrying": "warn", "auth-needed": "bad", "failed": "bad"}
 ABLE = {
@@ -39,7 +39,7 @@ DIRECT_SHOWN = 500
 class SitePage(Page):
     """The details of one connection."""
 
-    def __init__(self, window: Window, name: str) -> None:
+    def __init__(self, window: Frame, name: str) -> None:
         super().__init__(window, f"site:{name}", site_ref(name), "network")
         self._site = name
         self._retry = button("Reconnect", lambda: self.services.connections.retry(name), "plug-zap")

@@ -15,7 +15,7 @@ from widgets.icons import icon
 from widgets.parts import STATE_ROLE
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 HEAD = ("Name", "State", "vCPU", "Memory", "Address", "Group")
 NUMBERS = (2, 3)
@@ -81,7 +81,7 @@ class VmRows(QAbstractTableModel):
 class VmTable(QTableView):
     """The view; as high as its rows, up to a dozen."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Frame) -> None:
         super().__init__()
         self._window = window
         self._rows = VmRows(self)

@@ -16,14 +16,14 @@ from app.tasks import Task
 from backends.driver import Capability
 from backends.model import Kind, PowerAction, PowerState, Ref, Sample, Vm, Volume, now
 from widgets import format as fmt
-from widgets.commands import POWER_WORDS, power_reason, site_reason
 from widgets.details.charts import Ring, meter_charts
 from widgets.details.definition import DefinitionCard
 from widgets.details.page import NARROW, TIGHT, CardRow, Page, freshness
 from widgets.parts import STATE_ROLE, Card, Facts, button, set_symbol
+from widgets.reasons import POWER_WORDS, power_reason, site_reason
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 NO_METRICS = {
     PowerState.OFF: "no metrics: the VM is off",
@@ -38,7 +38,7 @@ UUID_LENGTH = 36
 class VmPage(Page):
     """The details of one VM."""
 
-    def __init__(self, window: Window, uid: str, ref: Ref) -> None:
+    def __init__(self, window: Frame, uid: str, ref: Ref) -> None:
         super().__init__(window, f"vm:{uid}", ref, "monitor", uid)
         vm = self.services.inventory.vm(ref)
         self._buttons()

@@ -36,7 +36,7 @@ from widgets.plan.targets import Targets, place_name, places
 
 if TYPE_CHECKING:
     from app.migration import Planned
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 REPLAN_MS = 250
 ROLES = {"green": "ok", "amber": "warn", "red": "bad"}
@@ -72,7 +72,7 @@ class Choice:
 class PlanDialog(QDialog):
     """Plans anew whenever something is chosen; Move starts what may start."""
 
-    def __init__(self, window: Window, refs: Sequence[Ref], to: Ref | None, *, copy: bool = False) -> None:
+    def __init__(self, window: Frame, refs: Sequence[Ref], to: Ref | None, *, copy: bool = False) -> None:
         super().__init__(window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         fit(self, 900, 640)
