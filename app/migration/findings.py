@@ -241,7 +241,7 @@ def _elsewhere(item: Finding, plan: Plan) -> Finding:
     """A finding of the source's, as it is where another platform takes the VM."""
     if item.code != "kernel":
         return item
-    text = f"{item.message}: {plan.to.connection} starts a VM from its own disk only"
+    text = f"it boots from its host's kernel file, {plan.to.connection} starts a VM from its own disk only"
     return _red(item.code, text, "install a kernel and a boot loader on its disk")
 
 
