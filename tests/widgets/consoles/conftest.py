@@ -10,13 +10,14 @@ from PySide6.QtWidgets import QApplication
 from app.services import Services
 from backends.model import Ref
 from tests.app.consoles.conftest import driver, running, services
+from tests.widgets.consoles.terminals import line, view
 from tests.widgets.standin import until
 from widgets import theme
 from widgets.consoles.panel import Panel
 from widgets.consoles.screen import ScreenView
 from widgets.window import Window
 
-__all__ = ["driver", "opened", "running", "services", "window"]
+__all__ = ["driver", "line", "opened", "running", "services", "view", "window"]
 
 
 @pytest.fixture
