@@ -102,6 +102,10 @@ class Driver:
         try:
             for kind in scope.kinds:
                 objects += await self._list(kind)
+        except AuthNeeded as error:
+            # A token may be good for machines and not for volumes. Whether it has ended, the machines tell.
+            told = error if Kind.VM in scope.kinds else Denied(error.message, cure="give the token this right too")
+            return Listing(scope, tuple(objects), told)
         except BackendError as error:
             return Listing(scope, tuple(objects), error)
         return Listing(scope, tuple(objects))

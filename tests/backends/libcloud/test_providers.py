@@ -8,9 +8,11 @@ import socket
 from collections.abc import Mapping
 
 import pytest
+from libcloud.common.types import InvalidCredsError
+from libcloud.compute.drivers.dummy import DummyNodeDriver
 
 from backends.driver import Settings
-from backends.errors import Invalid, NotFound, Unsupported
+from backends.errors import AuthNeeded, BackendError, Denied, Invalid, NotFound, Unsupported
 from backends.libcloud import Driver, providers
 from backends.libcloud.failures import translate
 from backends.model import Kind, PowerAction, PowerState, Ref, Scope, Vm
@@ -117,5 +119,23 @@ async def test_the_dummy_provider_from_end_to_end() -> None:
         await driver.power(vm.ref, PowerAction.REBOOT)
         with pytest.raises(NotFound):
             await driver.power(Ref("lc", Kind.VM, "9"), PowerAction.REBOOT)
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize(("method", "expected"), [("list_sizes", Denied), ("list_nodes", AuthNeeded)])
+async def test_a_token_that_is_not_good_for_all_keeps_the_machines(
+    monkeypatch: pytest.MonkeyPatch, method: str, expected: type[BackendError]
+) -> None:
+    driver = Driver("lc", Settings({"provider": "dummy"}, {"secret": "s"}))
+
+    def refuse(self: object, *args: object) -> None:
+        raise InvalidCredsError("not for this")
+
+    try:
+        await driver.connect()
+        monkeypatch.setattr(DummyNodeDriver, method, refuse)
+        errors = {kind: (await driver.list(Scope(frozenset({kind})))).error for kind in (Kind.VM, Kind.FLAVOR)}
+        assert [type(error) for error in errors.values() if error is not None] == [expected]
     finally:
         await driver.close()
