@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from app.playground.errors import PlaygroundError
 from app.playground.hosts import Host
+from app.playground.running import call
 from backends.driver import Settings
 from backends.libvirt import Driver, session
 from backends.model import Changed, Kind, Origin, PowerAction, Ref, Vm
@@ -96,11 +97,11 @@ async def test_the_agent_moves_with_its_guest(lab: Lab, fresh_guest: LabGuest) -
 
 
 def test_the_agent_freezes_and_ends_the_guest(lab: Lab, healed: Lab) -> None:
-    guest = lab.make(lab.a, pool="default")
+    guest = lab.make(lab.a, pool="default", bootable=True)
     guest.wait_beats(lab.a, 1)
-    until(lambda: planned(lab, guest) in told(lab.a, guest), "the agent does not answer")
+    until(lambda: told(lab.a, guest) != "", "the agent does not answer")
     for verb, state in (("domfsfreeze", "frozen"), ("domfsthaw", "thawed")):
-        lab.a.virsh(verb, guest.uuid)
+        assert "1 filesystem" in call("virsh", "-c", lab.a.uri, verb, guest.uuid)
         assert state in lab.a.virsh("qemu-agent-command", guest.uuid, '{"execute":"guest-fsfreeze-status"}')
     lab.a.virsh("shutdown", guest.uuid, "--mode", "agent")
     until(lambda: guest.where() == [], "it does not shut down")
