@@ -58,6 +58,9 @@ def run(words: list[str], start_window: StartWindow) -> int:
     if "--json" not in words:
         app(args=words, prog_name="causeway", obj=start_window)
         return 0
+    if sys.stdout is None:
+        print("error: standard output is closed: there is nowhere to print JSON", file=sys.stderr)  # noqa: T201
+        return 1
     try:
         return int(app(args=words, prog_name="causeway", obj=start_window, standalone_mode=False) or 0)
     except USAGE_ERROR as error:

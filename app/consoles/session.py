@@ -79,6 +79,12 @@ class ScreenSession(Session):
         return carrier if client.security == "none" else f"{client.security}, {carrier}"
 
     @property
+    def leds(self) -> int | None:
+        """The guest's keyboard lights: 1 scroll lock, 2 num lock, 4 caps lock; None where the server does not tell."""
+        client = self.client
+        return None if client is None else client.leds
+
+    @property
     def can_resize(self) -> bool:
         """Whether the guest's screen can be given another size."""
         client = self.client

@@ -46,6 +46,11 @@ MEANINGS = {
 """Keysyms where the platform gives none (Windows, macOS)."""
 
 
+CAPS_LIGHT, NUM_LIGHT = 4, 2
+LOCKS = {"xcb": (0x2, 0x10), "wayland": (0x2, 0x10), "windows": (0x100, 0x200)}
+"""By window system: which bits of an event's native modifiers are caps lock and num lock."""
+
+
 class Key(NamedTuple):
     """One key: what it means, and which it is (0: not known)."""
 
@@ -76,6 +81,7 @@ CHORDS = (
     Chord("F11", by_keysym(0xFFC8)),
 )
 """What desktops, browsers and Causeway itself take for themselves."""
+LIGHT_KEYS = {CAPS_LIGHT: by_keysym(0xFFE5), NUM_LIGHT: by_keysym(0xFF7F)}
 TERMINALS = tuple(Chord(f"Ctrl+Alt+F{number}", by_keysym(CTRL, ALT, 0xFFBD + number)) for number in range(1, 13))
 
 
@@ -91,6 +97,14 @@ def key_of(event: QKeyEvent, platform: str | None = None) -> Key:
     if not symbol:
         symbol = MEANINGS.get(Qt.Key(event.key()), 0) or _of_text(event)
     return Key(symbol, scancode or SCANCODES.get(symbol, 0) or (stroke(chr(symbol)).scancode if symbol < 0x7F else 0))
+
+
+def locks(event: QKeyEvent, platform: str | None = None) -> int | None:
+    """The desktop's lights when a key was pressed: 2 num lock, 4 caps lock, as screens tell theirs; None: unknown."""
+    platform = platform or QGuiApplication.platformName()
+    caps, num = LOCKS.get(platform.partition("-")[0], (0, 0))
+    state = event.nativeModifiers()
+    return (CAPS_LIGHT if state & caps else 0) | (NUM_LIGHT if state & num else 0) if caps else None
 
 
 def _of_linux(number: int, symbol: int) -> int:

@@ -5,6 +5,7 @@ It lives in a tab, in a tile or in a window of its own, and is carried from one 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -57,6 +58,9 @@ class Panel(QWidget):
         self.by_ssh = False
         """Whether it shows, or is about to show, a shell by SSH instead of one of the platform's consoles."""
         self._begun = False
+        self._chosen = False
+        """Whether somebody chose what is shown, sooner than it was known what there is."""
+        self._opening = asyncio.Lock()
         self.eager = False
         """Whether it takes the keyboard as soon as there is something to type into: it was asked for just now."""
         self._stop: Callable[[], None] = lambda: None
@@ -124,7 +128,7 @@ class Panel(QWidget):
         if console.kind in OUTSIDE and ref is not None:
             self.window_.background.run(self._open_viewer(ref, console), f"viewer for {self.name}")
             return
-        self.console, self.by_ssh, self.eager = console, False, True
+        self.console, self.by_ssh, self.eager, self._chosen = console, False, True, True
         self.window_.background.run(self._open(), f"console of {self.name}")
 
     async def _open_viewer(self, ref: Ref, console: Console, *, unproven: bool = False) -> None:
@@ -141,7 +145,7 @@ class Panel(QWidget):
 
     def choose_ssh(self) -> None:
         """Ask who logs in; then a shell by SSH is shown here."""
-        self.console, self.by_ssh, self.eager = None, True, True
+        self.console, self.by_ssh, self.eager, self._chosen = None, True, True, True
         if (session := self._let_go()) is not None:
             self.window_.background.run(session.close(), f"hanging up {self.name}")
         self.stage.notice.user.setText(self.settings.user)
@@ -197,8 +201,11 @@ class Panel(QWidget):
     async def _begin(self) -> None:
         self.settings = settings_from(await self.services.store.setting(setting_of(self.uid)))
         await self._ask_offers()
-        self.console = self.console or best(self.offers)
-        await self._open()
+        if not self._chosen:
+            self.console = self.console or best(self.offers)
+            await self._open()
+        else:
+            self._apply()
 
     async def _ask_offers(self) -> None:
         """What there is. While its site is away that is not known; a session waits for it."""
@@ -211,6 +218,11 @@ class Panel(QWidget):
             self._show_status()
 
     async def _open(self) -> None:
+        """Open what is wanted now, one after the other."""
+        async with self._opening:
+            await self._open_wanted()
+
+    async def _open_wanted(self) -> None:
         ref, console = self.ref, self.console
         if (before := self._let_go()) is not None:
             await before.close()

@@ -28,7 +28,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.consoles import SessionEvent, SessionState, What
 from widgets import theme
 from widgets.consoles.clipboard import SharedClipboard
-from widgets.consoles.keys import Chord, Keyboard, Leaving
+from widgets.consoles.keys import LIGHT_KEYS, Chord, Keyboard, Leaving, locks
 from widgets.consoles.picture import Picture, align, to_logical
 from widgets.consoles.scaling import Placement, Scale, place
 
@@ -73,6 +73,8 @@ class ScreenView(QWidget):
         self._dark = False
         """Whether the keys that the desktop takes for itself go to the guest too, while the view has the keyboard."""
         self.lights = 0
+        self._matched = False
+        """Whether the guest's locks were made those of the desktop since the view has the keyboard."""
         self.clipboard = SharedClipboard(self)
         self.keyboard = Keyboard(self._send_key)
         self._leaving = Leaving()
@@ -312,6 +314,7 @@ class ScreenView(QWidget):
         if not self.takes_input:
             event.ignore()
             return
+        self._match_lights(event)
         self.keyboard.on_event(event, down=True)
         self._leaving.pressed(self.keyboard.held)
 
@@ -321,7 +324,19 @@ class ScreenView(QWidget):
             self.let_go()
             self.left.emit()
 
+    def _match_lights(self, event: QKeyEvent) -> None:
+        """With the first key after the keyboard came: press the guest's locks that are not as the desktop's."""
+        here = locks(event)
+        there = self.session.leds if self.session is not None else None
+        if self._matched or here is None or there is None:
+            return
+        self._matched = True
+        for light, keys in LIGHT_KEYS.items():
+            if (here ^ there) & light:
+                self.keyboard.play(keys)
+
     def focusInEvent(self, event: QFocusEvent) -> None:
+        self._matched = False
         self._grab()
         self.clipboard.focused()
         self.changed.emit()

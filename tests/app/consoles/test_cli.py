@@ -182,6 +182,15 @@ def test_what_cannot_be_is_said(shell: Shell, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.png")) == []
 
 
+def test_json_with_nowhere_to_go_is_a_failure_before_anything_is_done(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    words = [sys.executable, "-m", "app", "console", "a/web-01", "--screenshot", str(path), "--json"]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(closed, cwd=ROOT, env=shell.env, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, path.exists()) == (1, False)
+    assert "standard output is closed" in done.stderr
+
+
 def test_a_picture_of_the_screen_and_kept_output(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     row = shell.json("console", "a/web-01", "--screenshot", str(path))

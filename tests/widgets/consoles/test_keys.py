@@ -7,7 +7,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication
 
-from widgets.consoles.keys import CHORDS, TERMINALS, Key, Keyboard, Leaving, key_of
+from widgets.consoles.keys import CHORDS, TERMINALS, Key, Keyboard, Leaving, key_of, locks
 
 NO = Qt.KeyboardModifier.NoModifier
 
@@ -49,6 +49,22 @@ def event(
 @pytest.mark.parametrize("platform", ["xcb", "wayland"])
 def test_a_key_is_known_by_its_place(number: int, symbol: int, scancode: int, platform: str) -> None:
     assert key_of(event(number=number, symbol=symbol), platform) == Key(symbol, scancode)
+
+
+@pytest.mark.parametrize(
+    ("platform", "state", "lights"),
+    [
+        ("xcb", 0, 0),
+        ("xcb", 0x2, 4),
+        ("wayland-egl", 0x13, 6),
+        ("windows", 0x200, 2),
+        ("windows", 0x102, 4),
+        ("cocoa", 0x3, None),
+    ],
+)
+def test_the_lights_of_the_desktop(platform: str, state: int, lights: int | None) -> None:
+    pressed = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_A.value, NO, 38, ord("a"), state, "a")
+    assert locks(pressed, platform) == lights
 
 
 def test_windows_numbers_its_keys_as_the_keyboard_does() -> None:

@@ -44,6 +44,19 @@ async def test_one_click_in_the_details_opens_the_console(window: Window) -> Non
     assert sum(isinstance(one, ConsoleTab) for one in window.tabs.pages()) == 1
 
 
+async def test_a_console_chosen_before_the_first_one_came_is_the_one(window: Window) -> None:
+    ref = running(window.services)
+    panel = window.consoles.open(ref)
+    (serial,) = [one for one in await window.services.consoles.offers(ref) if one.kind == ConsoleKind.SERIAL]
+    panel.choose_console(serial)
+    panel.choose_console(serial)
+    await until(lambda: isinstance(panel.session, LineSession) and panel.session.state == SessionState.LIVE, 20)
+    await until(lambda: panel.offers, 20)
+    await until(lambda: len(window.services.consoles._sessions) == 1, 20)
+    assert panel.terminal_view is not None
+    assert panel.console == serial
+
+
 async def test_the_command_is_in_menu_and_palette_and_says_why_not(window: Window) -> None:
     command = window.commands["vm.console"]
     assert (command.menu, command.shortcut) == ("vm", "Ctrl+O")

@@ -11,6 +11,7 @@ from PySide6.QtGui import QGuiApplication, QImage, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
+import widgets.consoles.screen
 from app.consoles.rfb import Framebuffer
 from tests.widgets.consoles.conftest import driver, opened, running, typed
 from tests.widgets.standin import until
@@ -256,3 +257,27 @@ def test_a_view_without_a_session_is_still_a_widget(qapp: QApplication) -> None:
     assert not view.takes_input
     assert view.picture().isNull()
     view.deleteLater()
+
+
+async def test_the_locks_of_the_guest_are_made_those_of_the_desktop_with_the_first_key(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = running(window.services)
+    panel, view = await opened(window, ref)
+    assert panel.screen_session is not None
+    told: list[int | None] = [None]
+    monkeypatch.setattr(type(panel.screen_session), "leds", property(lambda session: told[0]))
+    monkeypatch.setattr(widgets.consoles.screen, "locks", lambda event: 4)
+    sent: list[int] = []
+    monkeypatch.setattr(panel.screen_session, "key", lambda keysym, down, scancode: down and sent.append(keysym))
+    view.setFocus()
+    QTest.keyClick(view, Qt.Key.Key_A)
+    assert sent == [ord("a")], "nothing is known of the guest's lights"
+    told[0] = 2
+    for _ in range(2):
+        QTest.keyClick(view, Qt.Key.Key_A)
+    assert sent[1:] == [0xFFE5, 0xFF7F, ord("a"), ord("a")]
+    view.clearFocus()
+    view.setFocus()
+    QTest.keyClick(view, Qt.Key.Key_A)
+    assert sent[5:] == [0xFFE5, 0xFF7F, ord("a")]
