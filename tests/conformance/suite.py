@@ -118,6 +118,14 @@ class Conformance(ABC):
         second = {item.ref: item for item in await everything(driver) if item.ref.kind != Kind.POOL}
         assert first.keys() == second.keys()
 
+    async def test_what_holds_a_vm_is_what_its_move_is_told(self, driver: Driver) -> None:
+        """A row's verdict while a VM is held must not be taken back when the plan opens."""
+        if isinstance(driver, contract.Exports):
+            for vm in [item for item in await everything(driver) if isinstance(item, Vm)][:5]:
+                facts = await driver.export_facts(vm.ref)
+                assert set(vm.hindrances) <= set(facts.blocking)
+                assert vm.hindrances == facts.vm.hindrances or not vm.detailed
+
     async def test_unknown_vm_is_not_found(self, driver: Driver) -> None:
         ghost = Ref(driver.name, Kind.VM, "00000000-dead-4000-8000-000000000000")
         if isinstance(driver, contract.Powers):
