@@ -44,17 +44,24 @@ async def test_one_click_in_the_details_opens_the_console(window: Window) -> Non
     assert sum(isinstance(one, ConsoleTab) for one in window.tabs.pages()) == 1
 
 
-async def test_a_console_chosen_before_the_first_one_came_is_the_one(window: Window) -> None:
+async def test_a_console_chosen_before_the_first_one_came_is_the_one(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ref = running(window.services)
+    consoles, made = window.services.consoles, []
+    line = consoles.line
+    monkeypatch.setattr(consoles, "line", lambda *words: made.append(words) or line(*words))
     panel = window.consoles.open(ref)
     (serial,) = [one for one in await window.services.consoles.offers(ref) if one.kind == ConsoleKind.SERIAL]
     panel.choose_console(serial)
-    panel.choose_console(serial)
     await until(lambda: isinstance(panel.session, LineSession) and panel.session.state == SessionState.LIVE, 20)
     await until(lambda: panel.offers, 20)
-    await until(lambda: len(window.services.consoles._sessions) == 1, 20)
-    assert panel.terminal_view is not None
-    assert panel.console == serial
+    assert len(made) == 1, "it was opened, hung up and opened again"
+    for _ in range(2):
+        panel.choose_console(serial)
+    await until(lambda: len(made) == 3 and panel.session is not None, 20)
+    await until(lambda: len(consoles._sessions) == 1, 20)
+    assert (panel.console, panel.terminal_view is not None) == (serial, True)
 
 
 async def test_the_command_is_in_menu_and_palette_and_says_why_not(window: Window) -> None:
