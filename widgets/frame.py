@@ -57,8 +57,8 @@ class Frame(Protocol):
     def show_wall(self, refs: Sequence[Ref]) -> None:
         """Thumbnails of these screens; of none: of what is searched for."""
 
-    def restore_console(self, uid: str) -> bool:
-        """Open the console of a VM that had one. False where it cannot be."""
+    def restore_console(self, key: str) -> bool:
+        """Open a console, a window of one or a wall that was kept. False where it cannot be."""
 
     def show_connect(
         self, section: str = "", kind: str = "", name: str = "", settings: dict[str, str] | None = None

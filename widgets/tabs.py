@@ -125,10 +125,10 @@ class Tabs(QTabWidget):
     def _reopen(self, key: str) -> bool:
         kind, _, rest = key.partition(":")
         services = self._window.services
-        ref = services.identity.ref_of(rest) if kind in ("vm", "console") else None
-        if kind == "console":
-            # Consoles take a while to import: not before there is one to show.
-            return ref in services.inventory and self._window.restore_console(rest)
+        if kind in ("console", "window", "wall"):
+            # Consoles take a while to import: not before there is something to show.
+            return len(services.inventory) > 0 and self._window.restore_console(key)
+        ref = services.identity.ref_of(rest) if kind == "vm" else None
         try:
             ref = ref or (Ref.parse(rest) if kind == "host" else Ref(rest, Kind.CONNECTION, rest))
         except ValueError:

@@ -133,9 +133,9 @@ class Window(QMainWindow):
         """Thumbnails of these screens; of none: of what is searched for."""
         self.consoles.wall(refs)
 
-    def restore_console(self, uid: str) -> bool:
-        """Open the console of a VM that had one; what consoles need is imported with the first."""
-        return self.consoles.restore(uid)
+    def restore_console(self, key: str) -> bool:
+        """Open a console, a window or a wall that was kept; what consoles need is imported with the first."""
+        return self.consoles.restore(key)
 
     def plan_move(self, refs: Sequence[Ref], to: Ref | None, copy: bool) -> None:
         """Show the plan of a move; without a target it asks for one."""
@@ -260,7 +260,7 @@ class Window(QMainWindow):
         return {
             "geometry": bytes(self.saveGeometry().toBase64().data()).decode(),
             **self.panes.state(),
-            "tabs": self.tabs.kept(),
+            "tabs": [*(self.consoles.kept() if "consoles" in self.__dict__ else ()), *self.tabs.kept()],
             "tree": self.tree.state(),
             "theme": str(theme.mode()),
         }

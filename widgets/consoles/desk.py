@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QByteArray, QObject, Qt
 from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import QApplication, QMenu
 
@@ -66,33 +68,54 @@ class Desk(QObject):
 
     def wall(self, refs: Sequence[Ref]) -> None:
         """A wall of these VMs, and of those at the places among them; without any, of the search or of everything."""
-        services, query = self._window.services, self._window.search.text().strip()
-        if refs:
-            chosen = tuple(refs)
-            self._show_wall(_title(chosen, services.inventory), lambda: _in_order(_below(chosen, services.inventory)))
+        query = "" if refs else self._window.search.text().strip()
+        self._show_wall(f"wall:{json.dumps([query, *map(str, refs)])}")
+
+    def _show_wall(self, key: str) -> None:
+        from widgets.consoles.wall import WallTab
+
+        tabs, services = self._window.tabs, self._window.services
+        for tab in tabs.pages():
+            if tab.key == key:
+                tabs.setCurrentWidget(tab)
+                return
+        query, *names = json.loads(key.partition(":")[2])
+        if names:
+            chosen = tuple(map(Ref.parse, names))
+            title = _title(chosen, services.inventory)
+            choice = lambda: _in_order(_below(chosen, services.inventory))  # noqa: E731
         else:
             everything = lambda: [vm.ref for vm in services.inventory if isinstance(vm, Vm)]  # noqa: E731
             found = lambda: sorted(services.search.match(query) or ()) if query else everything()  # noqa: E731
             title = f"Wall: {query}" if query else "Wall of everything"
-            self._show_wall(title, lambda: _in_order([services.inventory.vm(ref) for ref in found()]))
+            choice = lambda: _in_order([services.inventory.vm(ref) for ref in found()])  # noqa: E731
+        tabs.add(WallTab(self._window, key, title, choice))
 
-    def _show_wall(self, title: str, choice: Callable[[], Sequence[Ref]]) -> None:
-        from widgets.consoles.wall import WallTab
+    def kept(self) -> list[str]:
+        """The windows of their own, for the next start: `window:`, the VM and where it is."""
+        lasting = (window for window in self.windows if not window.returns)
+        return [f"window:{one.panel.uid} {bytes(one.saveGeometry().toBase64().data()).decode()}" for one in lasting]
 
-        tabs = self._window.tabs
-        for tab in tabs.pages():
-            if tab.key == f"wall:{title}":
-                tabs.setCurrentWidget(tab)
-                return
-        tabs.add(WallTab(self._window, title, choice))
-
-    def restore(self, uid: str) -> bool:
-        """A tab as it was kept: it connects when it is looked at. False while its VM is not known."""
+    def restore(self, key: str) -> bool:
+        """A tab, window or wall as it was kept: it connects when it is looked at. False for what is not known."""
+        kind, _, rest = key.partition(":")
+        if kind == "wall":
+            with suppress(ValueError, TypeError):
+                self._show_wall(key)
+                return True
+            return False
+        uid, _, geometry = rest.partition(" ")
         ref = self._window.services.identity.ref_of(uid)
-        known = ref is not None and ref in self._window.services.inventory
-        if known:
+        if ref is None or ref not in self._window.services.inventory:
+            return False
+        if kind == "console":
             self._open_tab(uid)
-        return known
+            return True
+        window = self._to_window(None, Panel(self._window, uid))
+        window.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
+        window.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
+        window.show()
+        return True
 
     def close_down(self) -> None:
         """Close the windows; the tabs close with the tabs."""
@@ -142,8 +165,9 @@ class Desk(QObject):
                 panel.close_down()
                 panel.deleteLater()
 
-    def _to_window(self, tab: ConsoleTab, panel: Panel) -> ConsoleWindow:
-        tab.lend(panel)
+    def _to_window(self, tab: ConsoleTab | None, panel: Panel) -> ConsoleWindow:
+        if tab is not None:
+            tab.lend(panel)
 
         def ended(window: ConsoleWindow, back: bool) -> None:
             self.windows.remove(window)

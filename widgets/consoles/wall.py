@@ -169,8 +169,8 @@ def _ratio(painter: QPainter) -> float:
 class WallTab(Tab):
     """A wall of a choice that stays, or of what a search finds at any time."""
 
-    def __init__(self, window: Window, title: str, choice: Callable[[], Sequence[Ref]]) -> None:
-        super().__init__(window, f"wall:{title}", Ref("", Kind.VM, ""), "layout-grid")
+    def __init__(self, window: Window, key: str, title: str, choice: Callable[[], Sequence[Ref]]) -> None:
+        super().__init__(window, key, Ref("", Kind.VM, ""), "layout-grid")
         self._choice = choice
         self._slice = 0
         self.entries = Entries(window, self)

@@ -400,7 +400,7 @@ async def test_ssh_asks_who_logs_in_and_remembers_it(window: Window, monkeypatch
 
 async def test_a_password_that_is_asked_for_elsewhere_takes_no_keyboard(window: Window) -> None:
     ref = running(window.services, "ldap-")
-    window.consoles.restore(window.services.identity.uid_of(ref))
+    window.consoles.restore(f"console:{window.services.identity.uid_of(ref)}")
     tab = window.tabs.currentWidget()
     assert isinstance(tab, ConsoleTab)
     window.focus_search()
