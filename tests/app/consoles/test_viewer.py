@@ -149,9 +149,12 @@ async def test_the_file_is_gone_once_it_is_read_and_what_a_crash_left_at_the_nex
     monkeypatch.setattr(app.consoles.viewer, "READ_S", 600)
     await services.consoles.viewer(ref, console)
     assert any(SECRET in file.read_text() for file in folder.glob("*.vv"))
-    services.go()
-    await services.recovered()
-    assert not folder.exists()
+    left = folder_of(services.home.with_name("again"))
+    folder.rename(left)
+    again = await Services.open(services.home.with_name("again"), vault_key_file=services.home.with_name("key"))
+    await again.recovered()
+    assert not left.exists()
+    await again.close()
     record.unlink()
 
 
