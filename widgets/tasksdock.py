@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QPainter, QPainterPath, QPaintEvent, QShowEvent
+from PySide6.QtGui import QHideEvent, QPainter, QPainterPath, QPaintEvent, QShowEvent, QTextDocumentFragment
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -175,6 +175,25 @@ class StageBars(QWidget):
         painter.drawText(room, Qt.AlignmentFlag.AlignCenter, text)
 
 
+class Title(QLabel):
+    """Rich text while there is room for it, else plain text that ends in an ellipsis."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if self.sizeHint().width() <= self.width():
+            super().paintEvent(event)
+            return
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        plain = QTextDocumentFragment.fromHtml(self.text()).toPlainText()
+        text = self.fontMetrics().elidedText(plain, Qt.TextElideMode.ElideRight, self.width())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, text)
+
+
 class TaskRow(QFrame):
     """One task. It shows what the task says; buttons go to Tasks."""
 
@@ -193,9 +212,7 @@ class TaskRow(QFrame):
         outer.addLayout(row)
         self._sign = Sign(KIND_ICONS.get(task.kind, "list-checks"), "text", self)
         row.addWidget(self._sign)
-        self._title = QLabel(self)
-        self._title.setTextFormat(Qt.TextFormat.RichText)
-        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._title = Title(self)
         row.addWidget(self._title, 24)
         self._bars = StageBars(task, self)
         self._bars.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
