@@ -14,7 +14,7 @@ EVIL = "\x1b[31m\x1b]0;title\x07\x9b2J\u202eexe\u2028\r[red]<img src=x>"
 
 def row(name: str) -> dict[str, Any]:
     facts = {"kind": "vm", "state": "running", "vcpus": 1, "memory_bytes": 5, "addresses": [EVIL], "group": EVIL}
-    return {"name": name, "connection": "kvm", "origin": "live", "age_s": 1, **facts}
+    return {"name": name, "connection": "kvm", "origin": "live", "age_s": 1, "kept": "", **facts}
 
 
 def result(data: object) -> dict[str, Any]:
@@ -60,3 +60,9 @@ def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert json.loads(out)[0]["name"] == EVIL
     assert "\x1b" not in out
+
+
+def test_a_kept_original_is_not_just_off(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer(False, show_objects)(result([row("web") | {"state": "off", "kept": "web-01 kvm-a -> cloud"}, row("db")]))
+    _, kept, other = capsys.readouterr().out.splitlines()
+    assert "off (kept)" in kept and "(kept)" not in other
