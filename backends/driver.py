@@ -214,6 +214,8 @@ class MovesLive(Protocol):
 
     `move_live` returns when the VM runs on the target (asked there, by UUID); on any error the VM is where it
     was, or OutcomeUnknown is raised. `progress` is called on the loop. Cancelling the coroutine aborts the move.
+    `let_go` removes what a broken move left of the VM here, as a whole one does: it is switched off and forgotten.
+    Both sides are asked first: Conflict, and nothing touched, unless it runs on the target only. Idempotent.
     """
 
     async def move_live(
@@ -224,6 +226,7 @@ class MovesLive(Protocol):
         options: LiveOptions,
         progress: Callable[[Progress], None],
     ) -> LiveResult: ...
+    async def let_go(self, vm: Ref, target: Driver) -> None: ...
 
 
 @runtime_checkable

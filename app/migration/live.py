@@ -210,7 +210,7 @@ async def confirm(move: Move) -> Result:
         state = there.state if there is not None else "not there"
         raise OutcomeUnknown(f"{name} is {state} on {plan.to.connection} after its move", cure="look at both sides")
     if here is not None and here.ref != there.ref:
-        await _lock(move, here)
+        await _let_go(move, here)
     return {"ref": codec.encode(there.ref), "state": there.state.value}
 
 
@@ -233,15 +233,14 @@ def _copied(move: Move) -> list[str]:
     ]
 
 
-async def _lock(move: Move, here: Vm) -> None:
-    """What is left of the VM on the source must never resume or start: switched off, then fenced."""
+async def _let_go(move: Move, here: Vm) -> None:
+    """What is left of the VM on the source must never resume or start, and a whole move leaves nothing there."""
     if here.state == PowerState.RUNNING:
         await settled(move, None)
-    move.note(f"the old {here.name} was left {here.state} on {move.plan.vm.connection}: locking it away")
-    if here.state not in AT_REST:
-        await power(move.source, here.ref, PowerAction.OFF)
-    if await look(move.source, here.ref) is not None:
-        await move.exports.fence(here.ref, migration=move.plan.id)
+    source = move.source
+    assert isinstance(source, MovesLive)
+    move.note(f"the old {here.name} was left {here.state} on {move.plan.vm.connection}: removing it")
+    await source.let_go(here.ref, move.target)
 
 
 async def tidy(move: Move) -> Result:

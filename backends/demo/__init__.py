@@ -229,6 +229,19 @@ class Driver(Importing):
         took = time.monotonic() - began
         return LiveResult(target=arrived.ref, seconds=took, downtime_s=0.04, bytes_sent=moving.memory_bytes)
 
+    async def let_go(self, vm: Ref, target: contract.Driver) -> None:
+        await self._call("let_go")
+        self.world.load()
+        here = self.world.vms.get(vm.id)
+        if here is None or not isinstance(target, Driver) or target.world is self.world:
+            return
+        place = await target.locate(here.uuid)
+        there = target.world.get(place) if place is not None else None
+        if there is None or there.state != PowerState.RUNNING or here.state == PowerState.RUNNING:
+            state = there.state if there is not None else "not there"
+            raise Conflict(f"{here.name} is {here.state} here and {state} on the target: nothing was touched")
+        self._drop(here, disks=True)
+
     async def locate(self, uuid: str) -> Ref | None:
         await self._call("locate")
         self.world.load()

@@ -300,6 +300,14 @@ class Driver:
             lambda conn: exports.remove_leftovers(conn, number, paths), changes=True, deadline=120
         )
 
+    async def let_go(self, vm: Ref, target: contract.Driver) -> None:
+        uuid, other = _vm(vm), _peer(target)
+        await other.client.call(lambda _conn: None)
+        number = other.client.number
+        await self.client.call(lambda conn: live.let_go(conn, number, uuid), changes=True)
+        for side in (self, other):
+            await side.session.refresh(uuid)
+
     async def rescue(self, vm: Ref, target: contract.Driver) -> bool:
         uuid, other = _vm(vm), _peer(target)
         if await other.client.call(lambda conn: picture.one_quick(conn, uuid)) is not None:

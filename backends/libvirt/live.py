@@ -16,9 +16,11 @@ import libvirt
 
 from backends.errors import BackendError, Cancelled, Conflict, NotFound, OutcomeUnknown, Unreachable, Unsupported
 from backends.libvirt import picture
+from backends.libvirt.actions import autostart, undefine
 from backends.libvirt.client import LONG, Client, Conn, connection
 from backends.libvirt.domainxml import Domain
 from backends.libvirt.storage import pool_for, pool_path, refresh, remove_volume
+from backends.libvirt.translate import power_state
 from backends.model import LiveOptions, Progress
 
 POLL_S = 0.2
@@ -349,6 +351,35 @@ def _completed(conn: Conn, uuid: str) -> tuple[float | None, int | None]:
     downtime = stats.get("downtime_net", stats.get("downtime"))
     sent = stats.get("memory_processed", stats.get("data_processed"))
     return None if downtime is None else int(downtime) / 1000, None if sent is None else int(sent)
+
+
+def let_go(conn: Conn, target: int, uuid: str) -> None:
+    """End and undefine what a broken move left here; NVRAM, TPM state and disks stay, as after a whole one. Raises
+    Conflict, with nothing touched, unless the target surely runs it, as persistent as it is here, and needs it no more.
+    """
+    there, here = picture.one_quick(connection(target), uuid), picture.one_quick(conn, uuid)
+    if here is None:
+        return
+    state = "not there" if there is None else power_state(there)[1]
+    if there is None or there.state not in ALIVE or there.reason in NEEDS_SOURCE or here.state in ALIVE:
+        text = f"{here.name} is {power_state(here)[1]} here and {state} on the target: nothing was touched"
+        raise Conflict(text, cure="it is looked at again now and then")
+    if here.persistent and not there.persistent:
+        raise Conflict(f"{here.name} is not defined on the target: nothing was touched", cure="define it there")
+    if here.autostart:
+        autostart(connection(target), uuid, True)
+    item = picture.domain(conn, uuid)
+    if item.isActive():
+        item.destroy()
+    if here.persistent:
+        undefine(item, keep=True)
+
+
+ALIVE = frozenset({libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED})
+NEEDS_SOURCE = frozenset(
+    {libvirt.VIR_DOMAIN_RUNNING_POSTCOPY, getattr(libvirt, "VIR_DOMAIN_RUNNING_POSTCOPY_FAILED", 11)}
+)
+"""Reasons of a VM that runs on the target while some of its memory is still on the source."""
 
 
 def refresh_pools(conn: Conn) -> None:

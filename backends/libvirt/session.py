@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import replace
 from typing import Any
 
+import libvirt
+
 from backends.errors import BackendError, Unreachable
 from backends.libvirt import picture, translate
 from backends.libvirt.client import Client
@@ -18,6 +20,8 @@ BATCH = 50
 """How many domains' XML one call of the background fetch reads."""
 REDEFINED = frozenset({"added", "removed", "metadata", "tunable", "disk", "tray", "agent", "blockjob"})
 """Events after which the details are read anew; every event has the state read anew."""
+BEGUN = ((libvirt.VIR_DOMAIN_EVENT_STARTED,), (libvirt.VIR_DOMAIN_EVENT_RESUMED,))
+"""How a lifecycle event begins after which a guest runs."""
 DETAILS_S = 600.0
 """What such a call may take: a guest's agent that hangs costs 5 s each."""
 RECHECK_S = 60.0
@@ -132,13 +136,16 @@ class HostSession:
             await asyncio.wait(self._workers)
         self.lost(f"{self.name}: closed")
 
-    def _on_event(self, event: str, ident: str, _details: tuple[Any, ...]) -> None:
+    def _on_event(self, event: str, ident: str, details: tuple[Any, ...]) -> None:
         if event in ("pool", "network"):
             self._touched[f"{event}:{ident}"] = None
         else:
             self._touched[ident] = None
             if event in REDEFINED or event == "lifecycle":
                 self._want((ident,))
+            # Not by what was known of it: an action's own look may be faster than its event.
+            if self.guests and event == "lifecycle" and details[:1] in BEGUN:
+                self._later(ident, ADDRESS_AFTER_S)
         self._woken_by_event.set()
 
     def _want(self, uuids: Iterable[str]) -> None:
@@ -169,10 +176,7 @@ class HostSession:
             return bool(touched)
         found = await self.client.call(lambda conn: {uuid: picture.one_quick(conn, uuid) for uuid in uuids})
         for uuid, item in found.items():
-            before = self._quick.get(uuid)
             self._store(uuid, item)
-            if item is not None and item.state == 1 and (before is None or before.state != 1) and self.guests:
-                self._later(uuid, ADDRESS_AFTER_S)
         self._tell(uuids)
         return True
 
@@ -207,8 +211,9 @@ class HostSession:
             if seconds < ADDRESS_LAST_S:
                 self._later(uuid, 2 * seconds)
 
-        if uuid not in self._timers:
-            self._timers[uuid] = asyncio.get_running_loop().call_later(seconds, look)
+        if uuid in self._timers:
+            self._timers[uuid].cancel()
+        self._timers[uuid] = asyncio.get_running_loop().call_later(seconds, look)
 
     def _store(self, uuid: str, item: Quick | None) -> None:
         if item is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from app.playground.running import call
 from backends.driver import Settings
 from backends.libvirt import Driver, session
 from backends.model import Changed, Kind, Origin, PowerAction, Ref, Vm
-from tests.lab.machine import Lab, LabGuest, until
+from tests.lab.machine import PATIENCE, Lab, LabGuest, until
 from tests.lab.program import prepared
 
 pytestmark = pytest.mark.lab
@@ -54,8 +54,8 @@ def told(host: Host, guest: LabGuest) -> str:
         return ""
 
 
-async def seen(driver: Driver, guest: LabGuest, start: bool = True) -> Vm:
-    """The first picture of a guest with an address that the driver reports on its own."""
+async def seen(driver: Driver, guest: LabGuest, seconds: float = PATIENCE) -> Vm:
+    """The first picture of a guest with an address that the driver reports on its own after its start."""
     ref = Ref(driver.name, Kind.VM, guest.uuid)
     arrived: asyncio.Queue[Changed] = asyncio.Queue()
 
@@ -63,18 +63,20 @@ async def seen(driver: Driver, guest: LabGuest, start: bool = True) -> Vm:
         async for change in driver.watch():
             arrived.put_nowait(change)
 
+    async def told_of(wanted: Callable[[Vm], object]) -> Vm:
+        while True:
+            for item in (await arrived.get()).objects:
+                if isinstance(item, Vm) and item.ref == ref and wanted(item):
+                    return item
+
     watching = asyncio.create_task(watch())
     try:
-        scope = next(scope for scope in driver.scopes() if "vm" in scope.kinds)
-        listed = next(item for item in (await driver.list(scope)).objects if item.ref == ref)
-        assert isinstance(listed, Vm) and not listed.addresses
-        if start:
+        async with asyncio.timeout(seconds):
+            await driver.list(next(scope for scope in driver.scopes() if "vm" in scope.kinds))
+            # Its details are told once the events are subscribed to.
+            assert not (await told_of(lambda vm: vm.detailed)).addresses
             await driver.power(ref, PowerAction.START)
-        async with asyncio.timeout(90):
-            while True:
-                for item in (await arrived.get()).objects:
-                    if isinstance(item, Vm) and item.ref == ref and item.addresses:
-                        return item
+            return await told_of(lambda vm: vm.addresses)
     finally:
         watching.cancel()
         await asyncio.wait({watching})
@@ -127,7 +129,8 @@ async def test_a_lease_tells_once_the_guest_has_it(
         return re.sub(r"guest\.ip=[\d./]+", "guest.ip=dhcp", CHANNEL.sub("", xml)).replace(LAN, "network='leased'")
 
     guest = await asyncio.to_thread(lambda: leasing.make(leasing.a, start=False, change=asks))
-    vm = await seen(driver, guest)
+    # Each pause is twice the last: what comes after 63 s is seen after 127 s.
+    vm = await seen(driver, guest, 2 * PATIENCE)
     (address,) = vm.addresses
     assert address.startswith("198.51.100.2")
     assert f"{address}/24" in leasing.a.virsh("net-dhcp-leases", "leased", vm.nics[0].mac)

@@ -162,7 +162,7 @@ async def test_what_an_interrupted_live_move_may_have_left(
         assert task.state == ends, (task.error, task.log)
         assert [item.ref.connection for item in pair.running()] == runs_on
         if ends == TaskState.DONE:
-            assert len(pair.runnable()) == 1, "what is left on the source is locked away"
+            assert (len(pair.runnable()), pair.a.world.fenced) == (1, {}), "nothing is left on the source"
     finally:
         await pair.close()
 

@@ -1,13 +1,17 @@
-"""Which source of a guest's addresses is believed, and that none of them is missed when it fails."""
+"""Which source of a guest's addresses is believed, that none is missed when it fails, and when they are looked for."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import libvirt
 import pytest
 
+from backends.driver import Settings
+from backends.libvirt import Driver, picture, session
 from backends.libvirt.picture import addresses
+from backends.model import Kind, PowerAction, Vm
 
 LEASE = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE
 AGENT = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
@@ -49,3 +53,31 @@ def test_the_first_source_that_knows_is_believed(
 ) -> None:
     assert addresses(domain, agent) == found
     assert domain.asked == asked
+
+
+async def test_a_start_is_followed_by_looks_although_its_action_knew_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event may come when an action's own look has already shown the guest as running."""
+    answers = [(), (), ("192.0.2.7",)]
+    monkeypatch.setattr(session, "ADDRESS_AFTER_S", 0.02)
+    monkeypatch.setattr(picture, "addresses", lambda domain, agent: answers.pop(0) if answers[1:] else answers[0])
+    driver = Driver("host", Settings({"uri": "test:///default"}))
+    await driver.connect()
+    driver.session.guests = True
+    subscribed: list[Any] = []
+
+    async def subscribe(handler: Any) -> None:
+        subscribed.append(handler)
+
+    monkeypatch.setattr(driver.client, "subscribe", subscribe)
+    (vm,) = (await driver.list(next(scope for scope in driver.scopes() if Kind.VM in scope.kinds))).objects
+    await driver.power(vm.ref, PowerAction.OFF)
+    changes = driver.watch()
+    coming = asyncio.ensure_future(anext(changes))
+    while not subscribed:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await driver.power(vm.ref, PowerAction.START)
+    subscribed[0]("lifecycle", vm.ref.id, (libvirt.VIR_DOMAIN_EVENT_STARTED, 0))
+    async with asyncio.timeout(30):
+        while not any(isinstance(item, Vm) and item.addresses for item in (await coming).objects):
+            coming = asyncio.ensure_future(anext(changes))
+    await driver.close()
