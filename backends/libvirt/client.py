@@ -86,6 +86,11 @@ def translated(error: libvirt.libvirtError, what: str = "") -> BackendError:
     return kind(f"{what}: {text}" if what else text)
 
 
+def _unnamed(error: libvirt.libvirtError) -> bool:
+    """Whether libvirt itself lost the cause: "An error occurred, but the cause is unknown" (virErrorGenericFailure)."""
+    return error.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR and not error.get_error_domain()
+
+
 class _Events:
     """libvirt's own event loop in one daemon thread of the process. It must exist before any open."""
 
@@ -254,10 +259,19 @@ class Client:
     async def _run(
         self, work: Callable[[], T], *, deadline: float | None = None, changes: bool = False, what: str = ""
     ) -> T:
+        def reliably() -> T:
+            try:
+                return work()
+            except libvirt.libvirtError as error:
+                if changes or not _unnamed(error):
+                    raise
+                # Asked again it names it, and the caller learns that a VM is gone, not that something failed.
+                return work()
+
         def guarded() -> tuple[T | None, BaseException | None]:
             try:
                 with using():
-                    return work(), None
+                    return reliably(), None
             except libvirt.libvirtError as error:
                 return None, translated(error, what)
             except BaseException as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import libvirt
 import pytest
 
-from backends.errors import Denied, NotFound, QuotaExceeded, Unreachable
+from backends.errors import BackendError, Denied, NotFound, QuotaExceeded, Unreachable
 from backends.libvirt import hindrances, live, translate
-from backends.libvirt.client import ERRORS, translated
+from backends.libvirt.client import ERRORS, Client, translated
 from backends.libvirt.domainxml import Domain
 from backends.libvirt.translate import Quick
 from backends.model import Kind, Level, LiveOptions, Origin, PowerState, Ref
@@ -62,6 +62,25 @@ def test_the_error_table() -> None:
     assert isinstance(translated(Said(libvirt.VIR_ERR_SYSTEM_ERROR, storage, "No space left on device")), QuotaExceeded)
     assert isinstance(translated(Said(libvirt.VIR_ERR_SYSTEM_ERROR, rpc, "Permission denied")), Denied)
     assert all(isinstance(code, int) for code in ERRORS)
+
+
+@pytest.mark.parametrize(("changes", "expected", "asked"), [(False, NotFound, 2), (True, BackendError, 1)])
+async def test_what_libvirt_itself_does_not_know_is_asked_again(
+    changes: bool, expected: type[BackendError], asked: int
+) -> None:
+    """But never what changes something: it may have been done."""
+    unknown = "An error occurred, but the cause is unknown"
+    answers = [Said(libvirt.VIR_ERR_INTERNAL_ERROR, 0, unknown), Said(libvirt.VIR_ERR_NO_DOMAIN, 10, "no such domain")]
+
+    def work(_conn: object) -> None:
+        raise answers.pop(0)
+
+    client = Client("kvm", "test:///default", lambda _reason: None)
+    await client.open()
+    with pytest.raises(BackendError) as caught:
+        await client.call(work, changes=changes)
+    await client.close()
+    assert (type(caught.value), 2 - len(answers)) == (expected, asked)
 
 
 def test_flags_follow_the_options() -> None:
