@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from app import playground
 from app.migration import Mode, Planned
@@ -74,10 +75,10 @@ class Calls:
         self.began = self.ended = 0.0
         migrate = live._migrate
 
-        def timed(move: live.Move) -> None:
+        def timed(*arguments: Any) -> None:
             self.began = time.monotonic()
             try:
-                migrate(move)
+                migrate(*arguments)
             finally:
                 self.ended = time.monotonic()
 

@@ -26,6 +26,7 @@ from PySide6.QtCore import QEvent, QEventLoop, QObject, Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
+from app.identity import Identity
 from app.inventory import Inventory
 from app.search import Search
 from app.store import Store
@@ -105,6 +106,7 @@ class World:
         names = list(dict.fromkeys(item.ref.connection for item in known))
         self.inventory = Inventory()
         self.search = Search(self.inventory)
+        self.identity = Identity()
         self.tasks = Tasks()
         self.connections = Sites(names)
         self.actions = Actions()
