@@ -87,6 +87,11 @@ class Actions:
         raise AssertionError("nothing is renamed here")
 
 
+class Migrations:
+    def original(self, ref: Ref) -> None:
+        """None of them is the kept original of a move."""
+
+
 def objects(hosts: int, vms: int) -> list[Object]:
     """Hosts, each with its share of the VMs."""
     found: list[Object] = []
@@ -110,6 +115,7 @@ class World:
         self.tasks = Tasks()
         self.connections = Sites(names)
         self.actions = Actions()
+        self.migrations = Migrations()
         self.inventory.restore(known)
 
 
