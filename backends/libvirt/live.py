@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -26,7 +27,7 @@ from backends.model import LiveOptions, Progress
 POLL_S = 0.2
 ABORT_EVERY_S = 0.3
 YANK_AFTER_S = 4.0
-"""How long an aborted move may take to end by itself before its lines are cut."""
+"""How long an aborted move may take to end before its memory's lines are cut too."""
 ABORTS_WITHIN_S = 30.0
 POST_COPY_AFTER = 2
 """Iterations of pre-copy before a post-copy move switches over."""
@@ -233,7 +234,7 @@ async def _watch(client: Client, move: Move, progress: Callable[[Progress], None
     while not ended.is_set():
         await asyncio.sleep(POLL_S)
         with suppress(BackendError):
-            stats = await client.call(lambda conn: _stats(conn, move.uuid))
+            stats = await client.call(lambda conn: _stats(conn, move.uuid), deadline=LONG)
             if stats and not ended.is_set():
                 seen, moment = progress_of(stats), time.monotonic()
                 rate = seen.rate_bps or max(seen.done_bytes - last, 0) / max(moment - at, POLL_S)
@@ -271,22 +272,40 @@ def progress_of(stats: dict[str, Any]) -> Progress:
 
 
 async def _abort(client: Client, move: Move, work: asyncio.Future[None]) -> None:
-    """End the job and wait until libvirt has rolled it back. It may have been too late: the caller looks."""
-    for tried in range(round(ABORTS_WITHIN_S / ABORT_EVERY_S)):
+    """End the job and wait until libvirt has rolled it back. It may have been too late: the caller looks.
+
+    Raises OutcomeUnknown where that takes long; it is told to end all the same, until it has.
+    """
+    ending = asyncio.create_task(_end(client, move, work), name=f"end {move.uuid}")
+    ENDINGS.add(ending)
+    ending.add_done_callback(ENDINGS.discard)
+    await asyncio.wait({ending}, timeout=ABORTS_WITHIN_S)
+    if not ending.done():
+        raise OutcomeUnknown("the move does not end although it was aborted", cure="it is looked at again now and then")
+    if not work.done():
+        # The target runs it already, and needs the rest of its memory.
+        await asyncio.wait({work})
+
+
+ENDINGS: set[asyncio.Task[None]] = set()
+"""What is not to be collected as long as it runs."""
+
+
+async def _end(client: Client, move: Move, work: asyncio.Future[None]) -> None:
+    """Abort the job until it is over, or the target has the VM. The disks' lines are cut before: what QEMU asks of a
+    target that is not reached any more, when libvirt takes the copy down, would stop it and its guest for minutes."""
+    began = time.monotonic()
+    while not work.done():
+        yank = partial(_yank, uuid=move.uuid, memory=time.monotonic() - began > YANK_AFTER_S)
         with suppress(BackendError):
             if await client.call(lambda conn: _in_post_copy(conn, move.uuid)):
-                # The target runs it already, and needs the rest of its memory.
-                await asyncio.wait({work})
                 return
-            await client.call(lambda conn: _abort_job(conn, move.uuid), changes=True)
-            if tried * ABORT_EVERY_S > YANK_AFTER_S:
-                await client.call(lambda conn: _yank(conn, move.uuid), changes=True)
-        done, _pending = await asyncio.wait({work}, timeout=ABORT_EVERY_S)
-        if done:
-            with suppress(BackendError):
-                work.result()
-            return
-    raise OutcomeUnknown("the move does not end although it was aborted", cure="it is looked at again now and then")
+            await client.call(yank, changes=True, deadline=LONG)
+        with suppress(BackendError):
+            await client.call(lambda conn: _abort_job(conn, move.uuid), changes=True, deadline=LONG)
+        await asyncio.wait({work}, timeout=ABORT_EVERY_S)
+    with suppress(BackendError):
+        work.result()
 
 
 def _abort_job(conn: Conn, uuid: str) -> None:
@@ -294,9 +313,8 @@ def _abort_job(conn: Conn, uuid: str) -> None:
         conn.lookupByUUIDString(uuid).abortJob()
 
 
-def _yank(conn: Conn, uuid: str) -> None:
-    """Cut the lines to a target that is not reached any more: a disk's copy would wait for TCP to give up, some 15
-    minutes. The guest's own network disks and consoles are left alone (QEMU's `yank`)."""
+def _yank(conn: Conn, uuid: str, memory: bool) -> None:
+    """Cut the lines of a move (QEMU's `yank`); those of the guest's own network disks and consoles are left alone."""
     import libvirt_qemu
 
     item = picture.domain(conn, uuid)
@@ -304,7 +322,7 @@ def _yank(conn: Conn, uuid: str) -> None:
     ours = [
         line
         for line in said.get("return", ())
-        if line["type"] == "migration" or str(line.get("node-name", "")).startswith("migration-")
+        if str(line.get("node-name", "")).startswith("migration-") or (memory and line["type"] == "migration")
     ]
     if ours:
         command = {"execute": "yank", "arguments": {"instances": ours}}

@@ -263,7 +263,7 @@ def test_the_cable_is_pulled_while_a_disk_goes_along(
     lab.b.unplug()
     (task,) = program.tasks_of(heavy)
     program.ask_owner("cancel", task=str(task["id"]))
-    done = owner.wait(150)
+    done = owner.wait()
     assert done["state"] == "cancelled", done
     assert jobs(lab.a, heavy) == ""
     lab.b.plug()
