@@ -68,6 +68,7 @@ class Kept:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._past: dict[str, Past] = {}
+        self._locked: dict[Ref, Past] | None = None
         self.claims: set[str] = set()
         """The moves that are being taken back, or whose kept source is being deleted."""
 
@@ -90,7 +91,10 @@ class Kept:
 
     def fences(self, ref: Ref) -> Past | None:
         """The move that keeps this VM locked away."""
-        return next((past for past in self if past.fences and past.plan.vm == ref), None)
+        if self._locked is None:
+            # Asked for every row that is painted. The oldest counts.
+            self._locked = {past.plan.vm: past for past in reversed(tuple(self)) if past.fences}
+        return self._locked.get(ref)
 
     def brought(self, ref: Ref) -> Past | None:
         """The newest move that brought the VM to where it is."""
@@ -116,15 +120,21 @@ class Kept:
             try:
                 plan, until = codec.decode(Plan, row["plan"]), datetime.fromisoformat(row["until"])
                 flags = bool(row.get("undoes")), bool(row.get("gone"))
-                self._past[name] = Past(plan, row["known"], until, row["task"], *flags)
+                past = Past(plan, row["known"], until, row["task"], *flags)
             except (ValueError, KeyError, TypeError, AttributeError):
                 log.exception("what migration %s keeps for Undo cannot be read", name)
                 continue
-            adopt(self._past[name])
+            self._put(past)
+            adopt(past)
+
+    def _put(self, past: Past) -> None:
+        self._past[past.plan.id] = past
+        self._locked = None
 
     def mark(self, past: Past, *, gone: bool) -> Past:
         """Note whether the VM is where the move put it."""
-        self._past[past.plan.id] = marked = replace(past, gone=gone)
+        marked = replace(past, gone=gone)
+        self._put(marked)
         return marked
 
     async def marked(self, past: Past, *, gone: bool) -> Past:
@@ -139,13 +149,14 @@ class Kept:
         known = {name: result for name, result in move.journal.record.done.items() if name in KNOWN}
         until = now() + timedelta(days=plan.keep_source_days)
         past = Past(plan, known, until, task.id, task.kind == "undo", gone)
-        self._past[plan.id] = past
+        self._put(past)
         await self._write()
         task.undo, task.undo_until, task.undo_loses = undo_words(past), past.until, undo_loses(past)
         move.tools.changed(task)
 
     async def forget(self, migration: str) -> None:
         if self._past.pop(migration, None) is not None:
+            self._locked = None
             await self._write()
 
     async def _write(self) -> None:
