@@ -1,4 +1,4 @@
-"""What pages and dialogs may ask of the window that they are in. They know this, the window knows them."""
+"""What pages, dialogs and consoles may ask of the window that they are in. They know this, the window knows them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Frame(Protocol):
     background: Background
     toasts: Toasts
     tally: Tally
-    verbs: Deeds
+
+    @property
+    def verbs(self) -> Deeds: ...
 
     def open_ref(self, ref: Ref) -> None:
         """Open an object in a tab that stays."""

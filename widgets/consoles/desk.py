@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QByteArray, QObject, Qt
 from PySide6.QtGui import QCursor
@@ -17,20 +17,37 @@ from widgets.consoles.kinds import SYMBOLS
 from widgets.consoles.page import MOST_TILES, ConsoleTab
 from widgets.consoles.panel import Panel
 from widgets.consoles.window import ConsoleWindow
+from widgets.frame import Frame
 from widgets.icons import icon
 
 if TYPE_CHECKING:
     from app.inventory import Inventory
-    from widgets.window import Window
+    from widgets.searchbox import SearchBox
+    from widgets.tabs import Tabs
+    from widgets.tree import Tree
 
 OFFERED = 12
 """So many other VMs are offered as a tile."""
 
 
+class Room(Frame, Protocol):
+    """The window that the desk stands in: its consoles are among its tabs, and beside what it shows."""
+
+    tabs: Tabs
+    tree: Tree
+    search: SearchBox
+
+    def hold_preview(self) -> None:
+        """What was opened just now stays in front."""
+
+    def to_front(self) -> None:
+        """Show it, wherever it was hidden."""
+
+
 class Desk(QObject):
     """Knows every panel. A VM's console is opened once; asking again brings it to the front."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Room) -> None:
         super().__init__(window)
         self._window = window
         self.windows: list[ConsoleWindow] = []

@@ -15,7 +15,7 @@ from widgets.parts import label
 from widgets.tab import Tab
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 MOST_TILES = 4
 AWAY = "This console is in a window of its own."
@@ -24,7 +24,7 @@ AWAY = "This console is in a window of its own."
 class ConsoleTab(Tab):
     """Follows the VM of its first console; the tiles beside it follow theirs."""
 
-    def __init__(self, window: Window, panel: Panel, wanted: Callable[[ConsoleTab, Panel, str], None]) -> None:
+    def __init__(self, window: Frame, panel: Panel, wanted: Callable[[ConsoleTab, Panel, str], None]) -> None:
         uid = panel.uid
         ref = panel.ref or Ref("", Kind.VM, uid)
         super().__init__(window, f"console:{uid}", ref, "square-terminal", uid)

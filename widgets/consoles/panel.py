@@ -33,7 +33,7 @@ from widgets.parts import Elided, label, set_symbol
 
 if TYPE_CHECKING:
     from widgets.consoles.terminal import TerminalView
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 
 def setting_of(uid: str) -> str:
@@ -48,7 +48,7 @@ class Panel(QWidget):
     """What whoever holds the panel is to do: full, window, beside, close, left."""
     changed = Signal()
 
-    def __init__(self, window: Window, uid: str, console: Console | None = None) -> None:
+    def __init__(self, window: Frame, uid: str, console: Console | None = None) -> None:
         super().__init__(window)
         self.window_, self.services, self.uid = window, window.services, uid
         self.offers: Sequence[Console] = ()

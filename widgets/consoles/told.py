@@ -12,9 +12,9 @@ from app.consoles import Console, ConsoleKind, LineSession, SessionState
 from app.consoles.trust import LOST
 from backends.model import PowerAction, PowerState
 from widgets import format as fmt
-from widgets.commands import POWER_WORDS, power_reason
 from widgets.consoles.kinds import OUTSIDE, SYMBOLS
 from widgets.consoles.words import other_console
+from widgets.reasons import POWER_WORDS, power_reason
 
 if TYPE_CHECKING:
     from widgets.consoles.panel import Panel

@@ -33,14 +33,14 @@ from backends.driver import Capability
 from backends.model import Kind, PowerState, Ref, Vm
 from widgets import format as fmt
 from widgets import theme
-from widgets.commands import able
 from widgets.consoles.thumbs import Thumb
 from widgets.icons import pixmap
 from widgets.parts import STATE_ROLE, Pill, label, tool
+from widgets.reasons import able
 from widgets.tab import Tab
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.frame import Frame
 
 FRAME_MS = 500
 SLICES = 10
@@ -57,7 +57,7 @@ ENTRY = Qt.ItemDataRole.UserRole
 class Entries(QAbstractListModel):
     """The VMs of a wall, each with its thumbnail while there is one."""
 
-    def __init__(self, window: Window, parent: QObject) -> None:
+    def __init__(self, window: Frame, parent: QObject) -> None:
         super().__init__(parent)
         self._services = window.services
         self.uids: list[str] = []
@@ -169,7 +169,7 @@ def _ratio(painter: QPainter) -> float:
 class WallTab(Tab):
     """A wall of a choice that stays, or of what a search finds at any time."""
 
-    def __init__(self, window: Window, key: str, title: str, choice: Callable[[], Sequence[Ref]]) -> None:
+    def __init__(self, window: Frame, key: str, title: str, choice: Callable[[], Sequence[Ref]]) -> None:
         super().__init__(window, key, Ref("", Kind.VM, ""), "layout-grid")
         self._choice = choice
         self._slice = 0
@@ -239,7 +239,7 @@ class WallTab(Tab):
     def open_at(self, index: QModelIndex) -> None:
         vm = self.entries.vm(str(index.data(ENTRY)))
         if vm is not None:
-            self.window_.consoles.open(vm.ref)
+            self.window_.show_consoles([vm.ref])
 
     def visible_uids(self) -> list[str]:
         """Those whose tiles are in sight, at least in part."""
