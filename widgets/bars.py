@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from widgets import format as fmt
 from widgets import theme
+from widgets.frame import Frame
 from widgets.parts import Pill, Sign, label, set_symbol, set_words
-
-if TYPE_CHECKING:
-    from widgets.window import Window
 
 BEAT_S = 0.1
 STATUS_MS = 1000
@@ -41,10 +39,20 @@ class LagMeter:
         return ordered[len(ordered) // 2] if ordered else 0.0
 
 
+class Switched(Frame, Protocol):
+    """The window, with what the buttons of its bar switch and show."""
+
+    def show_palette(self) -> None: ...
+
+    def show_keys(self) -> None: ...
+
+    def toggle_theme(self) -> None: ...
+
+
 class TopBar(QWidget):
     """Name, search, commands, alerts, light or dark."""
 
-    def __init__(self, window: Window, search: QWidget) -> None:
+    def __init__(self, window: Switched, search: QWidget) -> None:
         super().__init__(window)
         self.setObjectName("topbar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -112,7 +120,7 @@ class TopBar(QWidget):
 class StatusBar(QWidget):
     """6 sites live, 1 offline, 1,527 VMs, 1,204 running; changes per second and how quick the window is."""
 
-    def __init__(self, window: Window, lag: LagMeter) -> None:
+    def __init__(self, window: Frame, lag: LagMeter) -> None:
         super().__init__(window)
         self.setObjectName("statusbar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from backends.driver import Capability
 from backends.model import Kind, PowerAction, Ref
+from widgets.frame import Frame
 from widgets.reasons import POWER_WORDS, YES, able, power_reason, ready_for, site_reason
 
 if TYPE_CHECKING:
     from widgets.consoles.panel import Panel
-    from widgets.window import Window
+    from widgets.tabs import Tabs
+    from widgets.verbs import Verbs
 
 PLACES = {
     "vm": "Virtual machines",
@@ -48,12 +50,56 @@ class Command:
         return PLACES.get(self.id.partition(".")[0], "Program")
 
 
-def table(window: Window) -> tuple[Command, ...]:
+class Commanded(Frame, Protocol):
+    """The window, with what only its commands do."""
+
+    tabs: Tabs
+    verbs: Verbs
+
+    def selection(self) -> list[Ref]:
+        """What commands act on."""
+
+    def shown_console(self) -> Panel | None:
+        """The console of the tab in front."""
+
+    def sign_in(self, name: str) -> None:
+        """Ask for a site's secrets anew."""
+
+    def open_selected(self) -> None: ...
+
+    def focus_search(self) -> None: ...
+
+    def focus_tree(self) -> None: ...
+
+    def refresh(self) -> None: ...
+
+    def step_tab(self, by: int) -> None: ...
+
+    def close_tab(self, index: int) -> None: ...
+
+    def show_overview(self) -> None: ...
+
+    def toggle_dock(self) -> None: ...
+
+    def toggle_tree(self) -> None: ...
+
+    def toggle_theme(self) -> None: ...
+
+    def show_palette(self) -> None: ...
+
+    def show_keys(self) -> None: ...
+
+    def show_welcome(self) -> None: ...
+
+    def close_window(self) -> None: ...
+
+
+def table(window: Commanded) -> tuple[Command, ...]:
     """All commands of a window, in the order of menus and palette."""
     return (*_vm(window), *_site(window), *_console(window), *_view(window), *_program(window))
 
 
-def _vm(window: Window) -> list[Command]:
+def _vm(window: Commanded) -> list[Command]:
     services, verbs = window.services, window.verbs
 
     def selected() -> list[Ref]:
@@ -159,7 +205,7 @@ def _vm(window: Window) -> list[Command]:
     ]  # fmt: skip
 
 
-def _site(window: Window) -> list[Command]:
+def _site(window: Commanded) -> list[Command]:
     services, verbs = window.services, window.verbs
 
     def name() -> str:
@@ -201,7 +247,7 @@ def _site(window: Window) -> list[Command]:
     ]  # fmt: skip
 
 
-def _console(window: Window) -> list[Command]:
+def _console(window: Commanded) -> list[Command]:
     """What can be done with the console in front; its own buttons do the same."""
 
     def need() -> str:
@@ -225,7 +271,7 @@ def _console(window: Window) -> list[Command]:
     ]
 
 
-def _view(window: Window) -> list[Command]:
+def _view(window: Commanded) -> list[Command]:
     def has_tab() -> str:
         return YES if window.tabs.currentIndex() > 0 else "the overview stays"
 
@@ -273,7 +319,7 @@ def _view(window: Window) -> list[Command]:
     ]  # fmt: skip
 
 
-def _program(window: Window) -> list[Command]:
+def _program(window: Commanded) -> list[Command]:
     verbs = window.verbs
     return [
         Command(id="app.palette", text="All commands", icon="command", shortcut="Ctrl+K", run=window.show_palette),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtGui import QAction, QKeySequence
@@ -14,14 +14,17 @@ from backends.model import Kind, Ref
 from widgets.commands import Command
 from widgets.icons import icon
 
-if TYPE_CHECKING:
-    from widgets.window import Window
+
+class Stocked(Protocol):
+    """The window, with its commands by their ids. It is a widget, too: menus stand over it."""
+
+    commands: dict[str, Command]
 
 
 class ObjectMenu:
     """`refs` are what it is open for, None while it is closed."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Stocked) -> None:
         self._window = window
         self.refs: list[Ref] | None = None
 

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QObject, QTimer
 
 from app.inventory import Delta
 from app.tasks import Task, TaskState
 from backends.model import Ref, Sample
+from widgets.frame import Frame
 from widgets.tab import Tab
 
 if TYPE_CHECKING:
     from app.connections import Connection
-    from widgets.window import Window
+    from widgets.bars import StatusBar
+    from widgets.tabs import Tabs
+    from widgets.tree import Tree
 
 GATHER_MS = 50
+
+
+class Informed(Frame, Protocol):
+    """The window, with the parts that news are brought to."""
+
+    tabs: Tabs
+    tree: Tree
+    status: StatusBar
 
 
 class News(QObject):
     """Follows the services until `close`."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Informed) -> None:
         super().__init__(window)
         self._window, self._services = window, window.services
         self._dirty: set[Tab] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt
 from PySide6.QtGui import QKeyEvent, QPainter
@@ -22,11 +22,10 @@ from PySide6.QtWidgets import (
 from backends.model import Kind, Ref
 from widgets import theme
 from widgets.commands import Command
+from widgets.frame import Frame
 from widgets.icons import pixmap
+from widgets.menu import ObjectMenu, Stocked
 from widgets.parts import label
-
-if TYPE_CHECKING:
-    from widgets.window import Window
 
 WIDTH, ROW, ROWS = 620, 34, 11
 MOST = 60
@@ -134,10 +133,19 @@ class EntryDelegate(QStyledItemDelegate):
         painter.drawText(left, Qt.AlignmentFlag.AlignVCenter, text)
 
 
+class Chosen(Frame, Stocked, Protocol):
+    """The window, with its commands and what they act on."""
+
+    menu: ObjectMenu
+
+    def selection(self) -> list[Ref]:
+        """What commands act on."""
+
+
 class Palette(QFrame):
     """Over the window, gone with Esc, Enter or a click elsewhere."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Chosen) -> None:
         super().__init__(window, Qt.WindowType.Popup)
         self.setObjectName("palette")
         self.setAccessibleName("Command palette")

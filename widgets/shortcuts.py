@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent, QKeySequence, QShortcut
@@ -13,7 +13,7 @@ from widgets.keys import PART
 from widgets.parts import Card, fit, label, scrolled
 
 if TYPE_CHECKING:
-    from widgets.window import Window
+    from widgets.tree import Tree
 
 STEP_PX = 40
 PARTS = ("Virtual machines", "Tree", "Sites", "Window", "Consoles", "Program")
@@ -29,7 +29,13 @@ class Key:
     key: str
 
 
-def bound(window: Window) -> list[Key]:
+class Keyed(Protocol):
+    """The window, with the tree, which has keys of its own; its shortcuts are among the children that it has."""
+
+    tree: Tree
+
+
+def bound(window: Keyed) -> list[Key]:
     """The keys that work in a window now: its shortcuts, and the tree's own."""
     native = QKeySequence.SequenceFormat.NativeText
     found = [
@@ -59,7 +65,7 @@ class _Line(QWidget):
 class KeySheet(QDialog):
     """All of them by where they work; typing leaves those that fit. It blocks nothing; Esc closes it."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Keyed) -> None:
         super().__init__(window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Keyboard shortcuts")
