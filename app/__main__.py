@@ -113,7 +113,7 @@ def start_window(home: Path, screenshot: Path | None, demo: int | None, vault_ke
         # It is read through once, beside the imports of the window.
         opening = Store.begin(home)
         # By name: the window's modules are not held to the strict types of the floors below.
-        code: int = import_module("widgets.window").main(open_services, go, screenshot)
+        code: int = import_module("widgets.start").run(open_services, go, screenshot)
         return code
     finally:
         owner.release()

@@ -38,7 +38,11 @@ DRAWN_S = 1.5
 
 
 def run(open_services: Opening, go: Going, screenshot: Path | None) -> int:
-    """Make the application, the loop, the services and the window; end them in reverse order."""
+    """Make the application, the loop, the services and the window; end them in reverse order. Returns the exit code.
+
+    `open_services` gives what the window needs to be shown; `go` connects everything once the window is filled; with
+    `screenshot` it saves a picture and ends.
+    """
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
     app.setApplicationName("Causeway")

@@ -1,11 +1,9 @@
-"""The main window: search above, tree at the left, tabs at the right, tasks below; and how it is started."""
+"""The main window: search above, tree at the left, tabs at the right, tasks below."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
@@ -38,12 +36,9 @@ from widgets.tree import Tree
 from widgets.verbs import Verbs
 
 if TYPE_CHECKING:
-    from app.secrets import Prompt
     from app.services import Services
     from widgets.consoles.desk import Desk
     from widgets.consoles.panel import Panel
-
-log = logging.getLogger(__name__)
 
 PREVIEW_MS = 120
 WATCH_MS = 1000
@@ -447,17 +442,3 @@ class Window(QMainWindow):
             self.tabs.open(refs[0], stay=False)
             if focus is not None:
                 focus.setFocus()
-
-
-def main(
-    open_services: Callable[[Prompt], Awaitable[Services]],
-    go: Callable[[Services], Awaitable[None]],
-    screenshot: Path | None = None,
-) -> int:
-    """Run the window until it is closed. Returns the exit code; with `screenshot` it saves a picture and ends.
-
-    `open_services` gives what the window needs to be shown; `go` connects everything once the window is filled.
-    """
-    from widgets.start import run
-
-    return run(open_services, go, screenshot)
