@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QObject, QStandardPaths, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QProgressBar, QWidget
 
-from backends.model import Level
+from backends.model import Level, Ref
 from widgets import format as fmt
 from widgets.consoles.layouts import LAYOUTS
 from widgets.consoles.layouts import Chord as Keys
@@ -20,16 +20,40 @@ from widgets.icons import icon
 from widgets.parts import Elided, button, set_words
 
 if TYPE_CHECKING:
-    from widgets.consoles.panel import Panel
+    from app.consoles import ScreenSession
+    from widgets.consoles.screen import ScreenView
+    from widgets.consoles.settings import Settings
+    from widgets.frame import Frame
 
 NAMED = 12
 """So many characters that cannot be typed are named."""
 
 
+class Held(Protocol):
+    """The console whose guest it is. It is a widget, too: what is asked stands over it."""
+
+    window_: Frame
+    settings: Settings
+
+    @property
+    def ref(self) -> Ref | None: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def screen_view(self) -> ScreenView | None: ...
+
+    @property
+    def screen_session(self) -> ScreenSession | None: ...
+
+    def take_keyboard(self) -> None: ...
+
+
 class Typing(QWidget):
     """One line that says what is typed, how far it is, and stops it."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Held) -> None:
         super().__init__(panel)
         self._panel = panel
         self._work: asyncio.Task[None] | None = None
@@ -121,7 +145,7 @@ class Typing(QWidget):
 class Screenshots(QObject):
     """The guest's whole screen in its own pixels, into a file or onto the clipboard."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Held) -> None:
         super().__init__(panel)
         self._panel = panel
 

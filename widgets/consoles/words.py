@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from app.consoles import Console, ConsoleKind, LineSession, SessionState
+from app.consoles import Console, ConsoleKind, LineSession, ScreenSession, SessionState
 from widgets import format as fmt
 from widgets.consoles.kinds import OUTSIDE, best
 
 if TYPE_CHECKING:
-    from widgets.consoles.panel import Panel
+    from collections.abc import Sequence
+
+    from widgets.consoles.screen import ScreenView
+    from widgets.consoles.settings import Settings
+    from widgets.consoles.terminal import TerminalView
 
 ROLES = {
     SessionState.LIVE: ("live", "ok"),
@@ -28,16 +32,35 @@ GAP_TOLD_S = 60
 TICK_MS = 1000
 
 
-def is_kept(panel: Panel) -> bool:
+class Shown(Protocol):
+    """A console with what it shows: `Panel` has the meanings."""
+
+    offers: Sequence[Console]
+    console: Console | None
+    session: ScreenSession | LineSession | None
+    settings: Settings
+    by_ssh: bool
+
+    @property
+    def screen_view(self) -> ScreenView | None: ...
+
+    @property
+    def terminal_view(self) -> TerminalView | None: ...
+
+    @property
+    def screen_session(self) -> ScreenSession | None: ...
+
+
+def is_kept(panel: Shown) -> bool:
     """Whether it shows what the platform kept of the output, and no line."""
     return isinstance(panel.session, LineSession) and not panel.by_ssh and not panel.session.interactive
 
 
-def wanted_kind(panel: Panel) -> ConsoleKind:
+def wanted_kind(panel: Shown) -> ConsoleKind:
     return panel.console.kind if panel.console is not None else ConsoleKind.VNC
 
 
-def other_console(panel: Panel) -> Console | None:
+def other_console(panel: Shown) -> Console | None:
     """What to open instead, where the VM has no such console here as the one that is asked for, but another."""
     if panel.by_ssh or any(one.kind == wanted_kind(panel) for one in panel.offers):
         return None
@@ -45,7 +68,7 @@ def other_console(panel: Panel) -> Console | None:
     return found if found is not None and not found.hindrance else None
 
 
-def state_of(panel: Panel) -> tuple[str, str]:
+def state_of(panel: Shown) -> tuple[str, str]:
     """The state as word and colour."""
     if panel.session is None:
         outside = panel.console is not None and panel.console.kind in OUTSIDE
@@ -58,7 +81,7 @@ def state_of(panel: Panel) -> tuple[str, str]:
     return ROLES[state]
 
 
-def facts_of(panel: Panel) -> tuple[list[str], int]:
+def facts_of(panel: Shown) -> tuple[list[str], int]:
     """The line below, and in how many milliseconds it is to be told anew (0: with the next news)."""
     view, session = panel.screen_view, panel.session
     words: list[str] = []
