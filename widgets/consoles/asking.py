@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout
+from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QHBoxLayout
 
 from widgets import format as fmt
 from widgets.parts import Elided, button, tool
 
 if TYPE_CHECKING:
-    from widgets.consoles.terminal import TerminalView
+    from app.consoles.terminal import Terminal
 
 
 class Asking(QFrame):
     """Nothing reaches the clipboard unless the button is pressed."""
 
-    def __init__(self, view: TerminalView) -> None:
+    def __init__(self, view: QAbstractScrollArea, terminal: Terminal) -> None:
         super().__init__(view)
-        self._view = view
+        self._view, self._terminal = view, terminal
         self._wanted = ""
         self.setObjectName("card")
         line = QHBoxLayout(self)
@@ -34,7 +34,7 @@ class Asking(QFrame):
 
     def look(self) -> None:
         """Ask if a program wants it since the last time."""
-        wanted = self._view.terminal.take_clipboard()
+        wanted = self._terminal.take_clipboard()
         if wanted is None:
             return
         self._wanted = wanted

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QGuiApplication
 
 if TYPE_CHECKING:
-    from widgets.consoles.screen import ScreenView
+    from app.consoles import ScreenSession
 
 MOST = 1 << 20
 """Characters; more is not offered to a guest, nor taken from one."""
 
 
+class Guest(Protocol):
+    """The view of a guest's screen, as far as the clipboard needs it. It is a widget, too."""
+
+    session: ScreenSession | None
+    view_only: bool
+
+    @property
+    def takes_input(self) -> bool: ...
+
+    def hasFocus(self) -> bool: ...
+
+
 class SharedClipboard(QObject):
     """Text goes both ways, and only while the view has the keyboard: no other guest sees what is copied."""
 
-    def __init__(self, view: ScreenView) -> None:
+    def __init__(self, view: Guest) -> None:
         super().__init__(view)
         self._view = view
         self._known = ""

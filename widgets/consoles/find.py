@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QWidget
 
 from app.consoles.terminal import Span
 from widgets import format as fmt
@@ -16,7 +16,7 @@ from widgets import theme
 from widgets.parts import label, tool
 
 if TYPE_CHECKING:
-    from widgets.consoles.terminal import TerminalView
+    from app.consoles.terminal import Terminal, View
 
 MOST = 10_000
 """So many places are looked for."""
@@ -24,10 +24,23 @@ SLICE_S = 0.004
 DELAY_MS = 120
 
 
+class Searched(Protocol):
+    """The terminal's view that is searched. It is a widget, too: the strip stands over it."""
+
+    terminal: Terminal
+    shown: View
+
+    def viewport(self) -> QWidget: ...
+
+    def show_row(self, row: int | None) -> None: ...
+
+    def repaint_all(self) -> None: ...
+
+
 class Find(QFrame):
     """Ctrl+Shift+F opens it, Escape closes it; Enter goes up to older places, Shift+Enter down."""
 
-    def __init__(self, view: TerminalView) -> None:
+    def __init__(self, view: Searched) -> None:
         super().__init__(view)
         self._view = view
         self.spans: list[Span] = []

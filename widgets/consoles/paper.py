@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QPointF, QRect, QRectF
 from PySide6.QtGui import QColor, QPainter, QPen, QRegion
@@ -12,13 +12,31 @@ from app.consoles.terminal.cells import FILLER
 from widgets.consoles.ink import Mark
 
 if TYPE_CHECKING:
-    from widgets.consoles.terminal import TerminalView
+    from app.consoles.terminal import Span, View
+    from widgets.consoles.find import Find
+    from widgets.consoles.ink import Cells, Ink
+    from widgets.consoles.select import Selection
 
 PAD = 6
 BLOCK, UNDERLINE, BAR = 1, 2, 3
 
 
-def paint(painter: QPainter, view: TerminalView, region: QRegion) -> None:
+class Painted(Protocol):
+    """The terminal's view, as far as it is seen: `TerminalView` has the meanings."""
+
+    shown: View
+    cells: Cells
+    ink: Ink
+    selection: Selection
+    finder: Find
+    link: tuple[str, list[Span]]
+    lit: bool
+    composed: str
+
+    def hasFocus(self) -> bool: ...
+
+
+def paint(painter: QPainter, view: Painted, region: QRegion) -> None:
     """Paint the rows that a region of the viewport touches."""
     shown, cells = view.shown, view.cells
     reverse = Mode.REVERSE in shown.modes
@@ -34,7 +52,7 @@ def paint(painter: QPainter, view: TerminalView, region: QRegion) -> None:
     _paint_cursor(painter, view)
 
 
-def marks(view: TerminalView, number: int) -> list[Mark]:
+def marks(view: Painted, number: int) -> list[Mark]:
     """What is selected, found, linked or under a block cursor in a row of the view."""
     shown, row = view.shown, view.shown.start + number
     found = []
@@ -53,11 +71,11 @@ def marks(view: TerminalView, number: int) -> list[Mark]:
     return found
 
 
-def _shape(view: TerminalView) -> int:
+def _shape(view: Painted) -> int:
     return (max(1, view.shown.cursor_shape) + 1) // 2
 
 
-def _paint_cursor(painter: QPainter, view: TerminalView) -> None:
+def _paint_cursor(painter: QPainter, view: Painted) -> None:
     """What of the cursor is no block: a line, or a frame while the keyboard is elsewhere; and text being composed."""
     shown, cells = view.shown, view.cells
     if shown.cursor is None:

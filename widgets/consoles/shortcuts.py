@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QKeyEvent
 
 if TYPE_CHECKING:
-    from widgets.consoles.terminal import TerminalView
+    from app.consoles.terminal import View
+    from widgets.consoles.find import Find
 
 _K, _M = Qt.Key, Qt.KeyboardModifier
 COPY, PASTE, FIND = _K.Key_C, _K.Key_V, _K.Key_F
+
+
+class Keyed(Protocol):
+    """The terminal's view, as far as its keys reach."""
+
+    shown: View
+    finder: Find
+
+    def copy(self) -> None: ...
+
+    def paste(self, text: str) -> None: ...
+
+    def zoom(self, steps: int) -> None: ...
+
+    def scroll_to(self, start: int) -> None: ...
 
 
 def takes(event: QKeyEvent) -> bool:
@@ -24,7 +40,7 @@ def takes(event: QKeyEvent) -> bool:
     return True
 
 
-def done_here(view: TerminalView, event: QKeyEvent) -> bool:
+def done_here(view: Keyed, event: QKeyEvent) -> bool:
     """Do what a key of the terminal itself asks for. False where it is none."""
     key, mods = event.key(), event.modifiers() & ~_M.KeypadModifier
     both = _M.ControlModifier | _M.ShiftModifier

@@ -81,7 +81,7 @@ class TerminalView(QAbstractScrollArea):
         self.composed = ""
         self._dress()
         self.finder = Find(self)
-        self.asking = Asking(self)
+        self.asking = Asking(self, self.terminal)
         self.mousing = Mousing(self)
         self._timers()
         self._restyle()
