@@ -235,7 +235,7 @@ class Tree(QWidget):
         refs = sorted(ref for ref in self.view.cut if ref in self._services.inventory)
         node = self.rows.target(self.view.currentIndex().row())
         if refs and node is not None:
-            self._ask(Holding(self.view, refs), node)
+            self._ask(Holding(self.rows, refs, self.view.viewport().update), node)
             self.view.set_cut(())
             self.select(refs[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen
@@ -15,7 +15,9 @@ from widgets import icons, theme
 from widgets.tree import words
 
 if TYPE_CHECKING:
-    from widgets.tree.view import View
+    from widgets.tree.drop import Holding
+    from widgets.tree.live import Live
+    from widgets.tree.model import Rows
 
 LEFT, RIGHT = 12, 12
 CHEVRON, ICON, TEXT = 8, 27, 49
@@ -27,16 +29,30 @@ PILL_H = 18
 CONSOLE_PX = 34
 """From the right edge: the console button of the row below the mouse."""
 SECTION_PX = 34
-VERDICTS = {"green": ("ok", "circle-check"), "amber": ("warn", "circle-alert"), "red": ("bad", "circle-x")}
 FAINT = 0.45
 AT_REST = (PowerState.OFF, PowerState.CRASHED, PowerState.UNKNOWN)
 """Only what does not run can be what a move keeps for Undo."""
 Index = QModelIndex | QPersistentModelIndex
 
 
-def verdict_look(verdict: Verdict) -> tuple[str, str]:
-    """Colour role and icon of a verdict."""
-    return VERDICTS[verdict.colour]
+class Drawn(Protocol):
+    """The tree's view, as far as its rows show it: `View` has the meanings. It is a widget, too."""
+
+    rows: Rows
+    live: Live
+    holding: Holding | None
+    hovered: int
+
+    @property
+    def tells_place(self) -> bool: ...
+
+    def is_held(self, ref: Ref) -> bool: ...
+
+    def word_in(self, name: str) -> tuple[int, int] | None: ...
+
+    def hasFocus(self) -> bool: ...
+
+    def currentIndex(self) -> QModelIndex: ...
 
 
 class Fonts:
@@ -61,7 +77,7 @@ class Delegate(QStyledItemDelegate):
 
     renamed = Signal(object, str)
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: Drawn) -> None:
         super().__init__(view)
         self._view = view
         self._fonts = Fonts()
@@ -258,7 +274,7 @@ class Delegate(QStyledItemDelegate):
         return left + width
 
     def _pill(self, painter: QPainter, rect: QRect, right: int, verdict: Verdict, most: int) -> int:
-        role, icon = verdict_look(verdict)
+        role, icon = words.verdict_look(verdict)
         metrics = self._fonts.side_metrics
         text = metrics.elidedText(verdict.text, Qt.TextElideMode.ElideRight, max(most - 30, 40))
         width = metrics.horizontalAdvance(text) + 13 + 4 + 12
@@ -283,7 +299,7 @@ class Delegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setOpacity(1)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(self._colour(verdict_look(verdict)[0]), 2))
+        painter.setPen(QPen(self._colour(words.verdict_look(verdict)[0]), 2))
         painter.drawRoundedRect(QRectF(rect).adjusted(1, 1, -1, -1), 4, 4)
 
     def _tile(self, painter: QPainter, left: int, rect: QRect, icon: str, role: str) -> None:

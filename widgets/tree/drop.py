@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QRectF, Qt, QTimer
@@ -25,10 +25,10 @@ from app.migration.plan import Verdict
 from backends.model import Kind, Ref
 from widgets import format as fmt
 from widgets import icons, theme
-from widgets.tree.delegate import verdict_look
+from widgets.tree.words import verdict_look
 
 if TYPE_CHECKING:
-    from widgets.tree.view import View
+    from widgets.tree.model import Rows
 
 SLICE_S = 0.006
 FOLLOW_MS = 16
@@ -38,8 +38,8 @@ OFFSET = QPoint(14, 18)
 class Holding:
     """The VMs that are held, and the verdict of each row: asked once, for visible rows only, a few at a time."""
 
-    def __init__(self, view: View, refs: Sequence[Ref]) -> None:
-        self._view = view
+    def __init__(self, rows: Rows, refs: Sequence[Ref], judged: Callable[[], None]) -> None:
+        self._rows, self._judged = rows, judged
         self.refs = tuple(refs)
         self.copy = False
         self.over: int | None = None
@@ -69,7 +69,7 @@ class Holding:
         self._timer.stop()
 
     def _quick(self, node: int) -> Verdict | None:
-        rows = self._view.rows
+        rows = self._rows
         key, place = rows.forest.keys[node], rows.place(node)
         if place is None:
             word, _, name = str(key).partition(":")
@@ -81,7 +81,7 @@ class Holding:
         return verdict
 
     def _speaks(self, node: int) -> bool:
-        forest = self._view.rows.forest
+        forest = self._rows.forest
         key = forest.keys[node]
         if isinstance(key, str):
             return key.startswith(("group:", "tag:"))
@@ -89,9 +89,9 @@ class Holding:
         return not (places and forest.is_open(node))
 
     def _judge_some(self) -> None:
-        rows = self._view.rows
+        rows = self._rows
         until = time.perf_counter() + SLICE_S
-        for row in self._view.visible_rows():
+        for row in rows.visible():
             node = rows.rows[row]
             key = rows.forest.keys[node]
             if isinstance(key, Ref) and key.kind == Kind.VM:
@@ -102,7 +102,7 @@ class Holding:
             if time.perf_counter() > until:
                 self._timer.start(0)
                 break
-        self._view.viewport().update()
+        self._judged()
 
 
 def _connection(ref: Ref) -> Ref:
@@ -116,13 +116,13 @@ class Grip(QWidget):
     pointer; where windows cannot place themselves (Wayland) `picture` is the drag's picture.
     """
 
-    def __init__(self, view: View, refs: Sequence[Ref]) -> None:
+    def __init__(self, view: QWidget, rows: Rows, refs: Sequence[Ref]) -> None:
         kind = Qt.WindowType.ToolTip | Qt.WindowType.FramelessWindowHint | Qt.WindowType.WindowTransparentForInput
         super().__init__(view, kind | Qt.WindowType.WindowDoesNotAcceptFocus | Qt.WindowType.BypassWindowManagerHint)
         self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
         self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        names = [vm.name for vm in map(view.rows.inventory.vm, refs) if vm is not None]
+        names = [vm.name for vm in map(rows.inventory.vm, refs) if vm is not None]
         self._title = names[0] if len(names) == 1 else fmt.counted(len(names), "VM")
         self._said: tuple[str, Verdict] | None = None
         self._name_font = theme.font(weight=QFont.Weight.DemiBold)

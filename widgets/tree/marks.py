@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel
+from PySide6.QtWidgets import QTableView
 
 from backends.model import Kind, Ref
 from widgets.tree.forest import Key
 
 if TYPE_CHECKING:
-    from widgets.tree.view import View
+    from widgets.tree.model import Rows
 
 FOLLOWED = 500
 """Of more selected VMs than that, none is looked for elsewhere."""
@@ -34,9 +35,9 @@ class Mark:
 class Marks:
     """The selection as the user made it. Qt alone would select the neighbour of a row that goes."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._identity = view.rows.services.identity
+    def __init__(self, view: QTableView, rows: Rows) -> None:
+        self._view, self._rows = view, rows
+        self._identity = rows.services.identity
         self._selected: list[Mark] = []
         self._current: Mark | None = None
 
@@ -51,17 +52,17 @@ class Marks:
 
     def put_back(self) -> None:
         """After the rows changed: select what was selected, where it is shown, and nothing else."""
-        view, nodes = self._view, self._view.rows.rows
+        view, nodes = self._view, self._rows.rows
         wanted = {node for mark in self._selected if (node := self._node(mark)) is not None}
         current = self._node(self._current) if self._current is not None else None
         here = view.currentIndex().row()
         lost = here < 0 or (current is not None and current != nodes[here])
-        if not lost and wanted == {nodes[row] for row in view.selected_rows()}:
+        if not lost and wanted == {nodes[index.row()] for index in view.selectionModel().selectedRows()}:
             return
         selection = QItemSelection()
         for row, node in enumerate(nodes):
             if node in wanted or node == current:
-                index = view.rows.index(row, 0)
+                index = self._rows.index(row, 0)
                 if node in wanted:
                     selection.select(index, index)
                 if node == current:
@@ -75,14 +76,14 @@ class Marks:
             return False
         if self._current is not None:
             self._current = self._moved(self._current)
-        forest = self._view.rows.forest
+        forest = self._rows.forest
         for mark in set(self._selected) - set(before):
             for above in forest.ancestors(mark.node):
                 forest.set_open(above, True)
         return True
 
     def _mark(self, row: int, *, follow: bool) -> Mark | None:
-        rows = self._view.rows
+        rows = self._rows
         key = rows.key(row)
         if key is None:
             return None
@@ -95,15 +96,15 @@ class Marks:
 
     def _node(self, mark: Mark) -> int | None:
         """A node's number is given to another once it is free: only with its key it is the same."""
-        keys = self._view.rows.forest.keys
+        keys = self._rows.forest.keys
         same = mark.node < len(keys) and keys[mark.node] == mark.key
-        return mark.node if same else self._view.rows.forest.node(mark.key)
+        return mark.node if same else self._rows.forest.node(mark.key)
 
     def _moved(self, mark: Mark) -> Mark:
         """The mark of where its VM is now; the same one while nothing is known of that."""
         if not mark.uid:
             return mark
-        forest, here = self._view.rows.forest, self._identity.ref_of(mark.uid)
+        forest, here = self._rows.forest, self._identity.ref_of(mark.uid)
         key = mark.key if here in (None, mark.place) else here
         node = self._node(mark) if key == mark.key else forest.node(key)
         if node is None or (key, forest.parent[node]) == (mark.key, mark.parent):

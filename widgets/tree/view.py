@@ -66,7 +66,7 @@ class View(QTableView):
         self._typed, self._typed_at = "", 0.0
         self._kept: int | None = None
         """Where it was scrolled to, while the rows change."""
-        self._marks = Marks(self)
+        self._marks = Marks(self, rows)
         self._word = ""
         self._chosen: list[Ref] = []
         self._pressed, self._untold, self._quiet = False, False, False
@@ -315,8 +315,8 @@ class View(QTableView):
         """Take VMs in the hand. `let_go` ends it."""
         drag = QDrag(self)
         drag.setMimeData(self.rows.mimeData([self.rows.index(row, 0) for row in self.selected_rows()]))
-        self.holding = Holding(self, refs)
-        self._grip = Grip(self, refs)
+        self.holding = Holding(self.rows, refs, self.viewport().update)
+        self._grip = Grip(self, self.rows, refs)
         drag.setPixmap(self._grip.picture())
         drag.setHotSpot(QPoint(-14, -10))
         self._grip.begin()

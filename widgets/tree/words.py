@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from backends.driver import Capability
 from backends.model import Host, Kind, Object, Origin, PowerState, Ref, Section, Vm, now
 from widgets import format as fmt
-from widgets.tree.grouping import Grouping, connection_ref
+from widgets.tree.grouping import Grouping, Planting, connection_ref
 
 if TYPE_CHECKING:
-    from widgets.tree.model import Rows
+    from app.inventory import Inventory
+    from app.migration.plan import Verdict
+    from widgets.tree.forest import Forest
 
 STATES = {
     PowerState.RUNNING: ("play", "ok"),
@@ -34,7 +36,21 @@ PLACE_ICONS = {
 CONNECTION_ICONS = {Section.LOCAL: "server", Section.PRIVATE: "layers", Section.PUBLIC: "cloud-cog"}
 KIND_ICONS = {"ovirt": "cloud", "vsphere": "database", "demo": "boxes"}
 SITES = {Section.LOCAL: "host", Section.PRIVATE: "site", Section.PUBLIC: "account"}
+VERDICTS = {"green": ("ok", "circle-check"), "amber": ("warn", "circle-alert"), "red": ("bad", "circle-x")}
 LOST = ("retrying", "failed", "auth-needed", "auth_needed")
+
+
+class Known(Protocol):
+    """The tree's rows, as far as words tell of them: `Rows` has the meanings."""
+
+    services: Any
+    inventory: Inventory
+    forest: Forest
+    planting: Planting
+
+    def item(self, node: int) -> Object | None: ...
+
+    def place(self, node: int) -> Ref | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +63,17 @@ class Side:
     load: float | None = None
 
 
+def verdict_look(verdict: Verdict) -> tuple[str, str]:
+    """Colour role and icon of a verdict."""
+    return VERDICTS[verdict.colour]
+
+
 def offline(connection: Any) -> bool:
     """Whether what is known of a connection may no longer be true."""
     return connection is None or connection.state != "ready"
 
 
-def connection_side(rows: Rows, node: int, connection: Any) -> Side:
+def connection_side(rows: Known, node: int, connection: Any) -> Side:
     """live, 2 s, connecting, offline, seen 4 min ago, sign in again."""
     state = str(connection.state)
     if state == "ready":
@@ -70,7 +91,7 @@ def connection_side(rows: Rows, node: int, connection: Any) -> Side:
     return Side("connecting…" if state == "connecting" else "not connected")
 
 
-def load_of(rows: Rows, ref: Ref) -> float | None:
+def load_of(rows: Known, ref: Ref) -> float | None:
     """A host's processors, 0 to 1."""
     sample = rows.inventory.sample(ref)
     if sample is None or sample.cpu_percent is None:
@@ -78,7 +99,7 @@ def load_of(rows: Rows, ref: Ref) -> float | None:
     return min(max(sample.cpu_percent / 100, 0.0), 1.0)
 
 
-def section_side(rows: Rows, node: int, section: Section) -> Side:
+def section_side(rows: Known, node: int, section: Section) -> Side:
     """2 hosts, 7 VMs."""
     sites = [child for child in rows.forest.branches.get(node, ()) if isinstance(rows.forest.keys[child], Ref)]
     if not sites:
@@ -87,7 +108,7 @@ def section_side(rows: Rows, node: int, section: Section) -> Side:
     return Side(f"{fmt.counted(count, SITES[section])}, {vms(rows.forest.count[node])}")
 
 
-def _hosts(rows: Rows, connection: int) -> int:
+def _hosts(rows: Known, connection: int) -> int:
     """How many hosts a connection has; one that has not answered yet counts as one."""
     keys = (rows.forest.keys[child] for child in rows.forest.branches.get(connection, ()))
     return sum(isinstance(key, Ref) and key.kind == Kind.HOST for key in keys) or 1
@@ -97,7 +118,7 @@ def vms(count: int) -> str:
     return fmt.counted(count, "VM")
 
 
-def side(rows: Rows, node: int) -> Side:
+def side(rows: Known, node: int) -> Side:
     """The right edge of any row but a VM's."""
     key = rows.forest.keys[node]
     if isinstance(key, str):
@@ -112,7 +133,7 @@ def side(rows: Rows, node: int) -> Side:
     return Side(vms(rows.forest.count[node]), load=load_of(rows, key) if key.kind == Kind.HOST else None)
 
 
-def icon_of(rows: Rows, node: int) -> str:
+def icon_of(rows: Known, node: int) -> str:
     """The icon of any row but a VM's."""
     key = rows.forest.keys[node]
     if isinstance(key, str):
@@ -130,7 +151,7 @@ def icon_of(rows: Rows, node: int) -> str:
     return PLACE_ICONS.get(key.kind, "boxes")
 
 
-def tooltip(rows: Rows, node: int) -> str:
+def tooltip(rows: Known, node: int) -> str:
     """Details of a row, one fact a line."""
     key = rows.forest.keys[node]
     if not isinstance(key, Ref):
@@ -152,7 +173,7 @@ def tooltip(rows: Rows, node: int) -> str:
     return "\n".join(lines)
 
 
-def where(rows: Rows, vm: Vm) -> str:
+def where(rows: Known, vm: Vm) -> str:
     """The place of a VM: kvm-a, or aws-prod / eu-west-1."""
     parent = rows.inventory.get(vm.parent) if vm.parent is not None else None
     if parent is None or rows.forest.node(parent.ref) in rows.forest.melted or parent.name == vm.ref.connection:
@@ -160,7 +181,7 @@ def where(rows: Rows, vm: Vm) -> str:
     return f"{vm.ref.connection} / {parent.name}"
 
 
-def said(rows: Rows, node: int) -> str:
+def said(rows: Known, node: int) -> str:
     """A row for a screen reader: name, what it is, state. Its role, level and whether it is open are told beside it."""
     key, forest = rows.forest.keys[node], rows.forest
     parts = [forest.names[node]]
@@ -196,7 +217,7 @@ def _facts(item: Object) -> list[str]:
     return []
 
 
-def _connection_tip(rows: Rows, node: int, connection: Any) -> str:
+def _connection_tip(rows: Known, node: int, connection: Any) -> str:
     if connection is None:
         return ""
     marks = [mark for mark, on in (("production", connection.production), ("read-only", connection.read_only)) if on]
@@ -213,7 +234,7 @@ def _connection_tip(rows: Rows, node: int, connection: Any) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _only_host(rows: Rows, name: str) -> Object | None:
+def _only_host(rows: Known, name: str) -> Object | None:
     node = rows.forest.node(connection_ref(name))
     place = rows.place(node) if node is not None else None
     return None if place is None else rows.inventory.get(place)
