@@ -44,7 +44,7 @@ async def of_source(driver: Driver, uuid: str) -> SourceFacts:
         item = domain(conn, uuid)
         quick = picture.one_quick(conn, uuid)
         assert quick is not None
-        details = picture.some_details(conn, [uuid], leases=False).get(uuid)
+        details = picture.some_details(conn, {uuid: False}).get(uuid)
         active = bool(item.isActive())
         definition = Domain.parse(item.XMLDesc(MIGRATABLE if active else EDITABLE))
         vm = translate.vm(name, parent, quick, details, Origin.POLL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -65,15 +65,19 @@ def autostarting(conn: Conn) -> frozenset[str]:
     return _flagged(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
 
 
-def some_details(conn: Conn, uuids: Iterable[str], leases: bool) -> dict[str, Details]:
-    """Details of these domains; those that went meanwhile are left out."""
+def some_details(conn: Conn, wanted: Mapping[str, bool]) -> dict[str, Details]:
+    """Details by UUID; of domains that went meanwhile there are none.
+
+    `wanted` says for whom its addresses are asked, which may wait 5 s for a guest's agent; for others that run they
+    are None.
+    """
     found = {}
-    for uuid in uuids:
+    for uuid, asked in wanted.items():
         with suppress(libvirt.libvirtError):
             domain = conn.lookupByUUIDString(uuid)
             details = translate.details(domain.XMLDesc(0))
-            if leases and details.nics and domain.isActive():
-                details = replace(details, addresses=addresses(domain, details.agent))
+            if details.nics and domain.isActive():
+                details = replace(details, addresses=addresses(domain, details.agent) if asked else None)
             found[uuid] = details
     return found
 

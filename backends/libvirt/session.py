@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,9 @@ DETAILS_S = 600.0
 RECHECK_S = 60.0
 ADDRESS_AFTER_S = 5.0
 """A guest that has just started has no address yet: look again, and after twice that. A lease comes without event."""
+AGENT_AFTER_S = 2.0
+"""So long after an agent has connected it is asked. It may miss what comes at once, as after a live move; libvirt then
+waits 5 s for it and, meanwhile, up to a second in every other call of the connection (seen in 9.0)."""
 ADDRESS_LAST_S = 60.0
 """Past a pause of so long it is not looked for any more: a guest without agent and lease has none that can be seen."""
 
@@ -41,7 +44,8 @@ class HostSession:
         self.guests = True
         self._quick: dict[str, Quick] = {}
         self._details: dict[str, Details] = {}
-        self._wanted: dict[str, None] = {}
+        self._wanted: dict[str, bool] = {}
+        """Whose details are to be read, and whether the guest is asked for its addresses."""
         self._touched: dict[str, None] = {}
         self._queues: set[asyncio.Queue[Changed | BackendError]] = set()
         self._woken_by_event = asyncio.Event()
@@ -77,13 +81,12 @@ class HostSession:
         return tuple(self._vm(item.uuid, Origin.POLL) for item in found)
 
     async def refresh(self, uuid: str) -> None:
-        """Read one VM anew, details too, and tell the watchers: after an action of our own."""
+        """Read one VM anew, its definition too, and tell the watchers: after an action of our own, which never waits
+        for the guest: its addresses come later."""
         item = await self.client.call(lambda conn: picture.one_quick(conn, uuid))
         self._store(uuid, item)
         if item is not None:
-            guests = self.guests
-            found = await self.client.call(lambda conn: picture.some_details(conn, [uuid], guests))
-            self._details.update(found)
+            self._take(await self.client.call(lambda conn: picture.some_details(conn, {uuid: False})))
         self._tell([uuid])
 
     async def recheck(self) -> None:
@@ -141,15 +144,17 @@ class HostSession:
             self._touched[f"{event}:{ident}"] = None
         else:
             self._touched[ident] = None
-            if event in REDEFINED or event == "lifecycle":
-                self._want((ident,))
             # Not by what was known of it: an action's own look may be faster than its event.
-            if self.guests and event == "lifecycle" and details[:1] in BEGUN:
-                self._later(ident, ADDRESS_AFTER_S)
+            begun = event == "lifecycle" and details[:1] in BEGUN
+            if event in REDEFINED or event == "lifecycle":
+                self._want((ident,), addresses=not begun and event != "agent")
+            if begun or event == "agent":
+                self._later(ident, ADDRESS_AFTER_S if begun else AGENT_AFTER_S)
         self._woken_by_event.set()
 
-    def _want(self, uuids: Iterable[str]) -> None:
-        self._wanted.update(dict.fromkeys(uuids))
+    def _want(self, uuids: Iterable[str], *, addresses: bool = True) -> None:
+        for uuid in uuids:
+            self._wanted[uuid] = (addresses and self.guests) or self._wanted.get(uuid, False)
         self._woken_for_details.set()
 
     async def _work(self, wake: asyncio.Event, step: Callable[[], Awaitable[bool]]) -> None:
@@ -188,28 +193,38 @@ class HostSession:
 
     async def _read_details(self) -> bool:
         """Read the next batch of details. False where there was nothing."""
-        batch = list(self._wanted)[:BATCH]
-        for uuid in batch:
-            del self._wanted[uuid]
+        batch = {uuid: self._wanted.pop(uuid) for uuid in list(self._wanted)[:BATCH]}
         if batch:
-            guests = self.guests
-            found = await self.client.call(lambda conn: picture.some_details(conn, batch, guests), deadline=DETAILS_S)
-            changed = [uuid for uuid, item in found.items() if self._details.get(uuid) != item]
-            self._details.update(found)
-            self._tell(changed)
+            self._tell(
+                self._take(await self.client.call(lambda conn: picture.some_details(conn, batch), deadline=DETAILS_S))
+            )
         return bool(batch)
 
-    def _later(self, uuid: str, seconds: float) -> None:
+    def _take(self, found: Mapping[str, Details]) -> list[str]:
+        """Keep details; who was not asked for its addresses has those that it had. Returns whose are not as before."""
+        changed = []
+        for uuid, item in found.items():
+            known = self._details.get(uuid)
+            if item.addresses is None:
+                item = replace(item, addresses=known.addresses if known is not None else ())
+            if known != item:
+                changed.append(uuid)
+            self._details[uuid] = item
+        return changed
+
+    def _later(self, uuid: str, seconds: float, *, again: bool = False) -> None:
         """Look again for the addresses of a guest that has just started, until it has one or is gone."""
+        if not self.guests:
+            return
 
         def look() -> None:
             del self._timers[uuid]
             known = self._details.get(uuid)
-            if uuid not in self._quick or (seconds > ADDRESS_AFTER_S and known is not None and known.addresses):
+            if uuid not in self._quick or (again and known is not None and known.addresses):
                 return
             self._want((uuid,))
             if seconds < ADDRESS_LAST_S:
-                self._later(uuid, 2 * seconds)
+                self._later(uuid, 2 * seconds, again=True)
 
         if uuid in self._timers:
             self._timers[uuid].cancel()

@@ -77,7 +77,8 @@ class Details:
 
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] | None = ()
+    """None: not asked."""
     tags: tuple[tuple[str, str], ...] = ()
     group: str = ""
     os: str = ""
@@ -133,7 +134,7 @@ def vm(connection: str, parent: Ref, item: Quick, details: Details | None, origi
         made,
         disks=details.disks,
         nics=details.nics,
-        addresses=details.addresses if item.state in RUNNING_STATES else (),
+        addresses=(details.addresses or ()) if item.state in RUNNING_STATES else (),
         tags=details.tags,
         group=details.group,
         os=details.os,
