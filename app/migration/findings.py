@@ -167,6 +167,10 @@ def _transport(plan: Plan, source: SourceFacts, target: TargetFacts) -> Iterator
     if target.post_copy is False and plan.live.post_copy:
         cure = "allow userfaultfd to QEMU there, or choose auto-converge"
         yield _red("post-copy", f"{plan.to.connection} refuses post-copy", cure, "live")
+    if plan.live.post_copy and not (plan.live.peer_to_peer or plan.live.tunnelled):
+        # libvirt's target gives its half up when the program that leads the move is gone before the end (seen in 9.0).
+        text = f"{source.vm.name} is lost if Causeway is killed while its memory follows it"
+        yield _amber("post-copy-led", text, "choose peer-to-peer under Advanced: the hosts then end it alone", "live")
     if target.encrypted_transport is False and not (plan.live.tls or plan.live.tunnelled):
         what = "memory and disks cross" if moving_disks(source, target, plan.mode) else "memory crosses"
         yield _amber("clear-text", f"{what} the network in clear", "choose TLS or tunnelled under Advanced", "live")

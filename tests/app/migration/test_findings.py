@@ -208,6 +208,13 @@ def test_a_host_that_refuses_post_copy_is_red_only_where_it_is_asked_for() -> No
     assert judge(Mode.LIVE, SOURCE, replace(TARGET, post_copy=None), live=LiveOptions(post_copy=True)).allowed
 
 
+def test_a_post_copy_move_that_needs_this_program_to_its_end_is_amber() -> None:
+    led = judge(Mode.LIVE, SOURCE, TARGET, live=LiveOptions(post_copy=True))
+    assert "post-copy-led" in codes(led, Level.AMBER)
+    alone = judge(Mode.LIVE, SOURCE, TARGET, live=LiveOptions(post_copy=True, peer_to_peer=True))
+    assert "post-copy-led" not in codes(alone, Level.AMBER)
+
+
 def test_the_unsafe_flag_needs_the_proof() -> None:
     plan, _ = judged(Wish(vm=REF, to=HOST_B), SOURCE, TARGET)
     assert (plan.live.unsafe, plan.live.copy_storage) == (False, ("vda",))
