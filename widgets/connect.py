@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPlainTextEdit,
-    QProgressBar,
     QVBoxLayout,
     QWidget,
 )
@@ -24,7 +23,7 @@ from backends.model import Finding, Level
 from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
-from widgets.parts import Check, Combo, button, clear, fit, label, scrolled, tool
+from widgets.parts import Check, Combo, busy_bar, button, clear, fit, label, scrolled, tool
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -180,10 +179,7 @@ class ConnectDialog(Prompt):
         self.body.addWidget(self.production)
         self.result = Banner(self)
         self.body.addWidget(self.result)
-        self._progress = QProgressBar(self)
-        self._progress.setRange(0, 0)
-        self._progress.setFixedHeight(3)
-        self._progress.hide()
+        self._progress = busy_bar(self)
         self.body.addWidget(self._progress)
         self.add_buttons("Save", lambda: self._run(save=True))
         row = self.body.itemAt(self.body.count() - 1).layout()

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLayout,
+    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -300,6 +301,19 @@ class Facts(QWidget):
         if column in self._right:
             cell.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return cell
+
+
+def busy_bar(parent: QWidget) -> QProgressBar:
+    """A thin line that runs while something is looked at; hidden at first, its room is kept."""
+    made = QProgressBar(parent)
+    made.setRange(0, 0)
+    made.setFixedHeight(3)
+    made.setTextVisible(False)
+    keep = made.sizePolicy()
+    keep.setRetainSizeWhenHidden(True)
+    made.setSizePolicy(keep)
+    made.hide()
+    return made
 
 
 def scrolled(inner: QWidget) -> QScrollArea:

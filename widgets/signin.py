@@ -6,13 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QProgressBar
 
 from backends.model import Level
 from widgets import format as fmt
 from widgets.connect import Field
 from widgets.details.page import Banner
-from widgets.parts import label
+from widgets.parts import busy_bar, label
 from widgets.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ class SignIn(Prompt):
         self.body.addWidget(said)
         self.result = Banner(self)
         self.body.addWidget(self.result)
-        self._progress = QProgressBar(self)
-        self._progress.setRange(0, 0)
-        self._progress.setFixedHeight(3)
-        self._progress.hide()
+        self._progress = busy_bar(self)
         self.body.addWidget(self._progress)
         self.add_buttons("Sign in", self._run)
         self.go.setEnabled(False)

@@ -19,7 +19,7 @@ from app.migration import transfer
 from app.migration.move import AT_REST, Move, Vanished, look, power, switch_off, switch_on, until
 from app.migration.plan import Plan
 from app.migration.shield import uninterrupted
-from app.migration.source import end_export, export, fence, name_of, release, source_vm, unfence, verify
+from app.migration.source import end_export, export, fence, release, source_vm, unfence, verify
 from app.migration.steps import COPY, PREPARE, SWITCH, TIDY, VERIFY, Step
 from app.store import codec
 from backends.driver import Deletes
@@ -168,7 +168,7 @@ async def adopt(move: Move) -> Result:
         if await look(move.target, made(move)) is not None:
             raise
         kept = "undo the move: that brings back the one kept on" if not plan.copy else "copy it again: it is on"
-        text = f"{name_of(plan)} is gone from {plan.to.connection}: it was removed there before its move was done"
+        text = f"{plan.name} is gone from {plan.to.connection}: it was removed there before its move was done"
         raise Vanished(text, cure=f"{kept} {plan.vm.connection}") from error
     return {}
 
@@ -189,7 +189,7 @@ def _moves(plan: Plan) -> bool:
 
 
 def _stops(plan: Plan) -> str:
-    return f"Shut {name_of(plan)} down on {plan.vm.connection}" if plan.running else ""
+    return f"Shut {plan.name} down on {plan.vm.connection}" if plan.running else ""
 
 
 def _makes_disks(plan: Plan) -> str:
@@ -198,7 +198,7 @@ def _makes_disks(plan: Plan) -> str:
 
 
 def _fences(plan: Plan) -> str:
-    return f"Lock {name_of(plan)} on {plan.vm.connection}: it cannot start there by accident, and is kept"
+    return f"Lock {plan.name} on {plan.vm.connection}: it cannot start there by accident, and is kept"
 
 
 def _confirms(plan: Plan) -> str:
@@ -209,7 +209,7 @@ def _confirms(plan: Plan) -> str:
 
 def _keeps(plan: Plan) -> str:
     if plan.copy:
-        return f"{name_of(plan)} stays as it is on {plan.vm.connection}"
+        return f"{plan.name} stays as it is on {plan.vm.connection}"
     return f"Keep the old one on {plan.vm.connection} for {plan.keep_source_days} days, for Undo"
 
 
@@ -219,7 +219,7 @@ STEPS = (
     Step(
         name="check",
         stage=PREPARE,
-        describe=lambda plan: f"Check {name_of(plan)} on {plan.vm.connection} and the room on {plan.to.connection}",
+        describe=lambda plan: f"Check {plan.name} on {plan.vm.connection} and the room on {plan.to.connection}",
         run=check,
     ),
     Step(
@@ -258,7 +258,7 @@ STEPS = (
     Step(
         name="create",
         stage=SWITCH,
-        describe=lambda plan: f"Make {name_of(plan)} on {plan.to.connection}",
+        describe=lambda plan: f"Make {plan.name} on {plan.to.connection}",
         run=create,
         undo=discard,
     ),
@@ -326,7 +326,7 @@ UNDO = (
     Step(
         name="undo-stop",
         stage=PREPARE,
-        describe=lambda plan: f"Stop {name_of(plan)} on {plan.to.connection}",
+        describe=lambda plan: f"Stop {plan.name} on {plan.to.connection}",
         run=undo_stop,
         again=lambda move: not _did(move, "undo-fence"),
         forward=True,

@@ -176,8 +176,7 @@ class Kept:
 
 def title(plan: Plan) -> str:
     """A move's task, in words, where only the plan is known."""
-    name = plan.spec.name if plan.spec is not None else plan.vm.id
-    return f"{name} {plan.vm.connection} -> {plan.to.connection}"
+    return f"{plan.name} {plan.vm.connection} -> {plan.to.connection}"
 
 
 def new_task(kind: str, plan: Plan) -> Task:
@@ -191,8 +190,7 @@ def undo_loses(past: Past) -> bool:
 
 def undo_words(past: Past) -> str:
     """What taking back a finished move does, and what is lost by it."""
-    plan = past.plan
-    name = plan.spec.name if plan.spec is not None else plan.vm.id
+    plan, name = past.plan, past.plan.name
     if plan.copy:
         return f"Deletes the copy of {name} on {plan.to.connection}"
     if plan.mode == Mode.LIVE:

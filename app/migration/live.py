@@ -27,10 +27,6 @@ LEFT_ALONE_S = 8.0
 TRANSIENT = frozenset({PowerState.MIGRATING, PowerState.STARTING, PowerState.STOPPING})
 
 
-def _name(plan: Plan) -> str:
-    return plan.spec.name if plan.spec is not None else plan.vm.id
-
-
 def _uuid(plan: Plan) -> str:
     return plan.spec.uuid if plan.spec is not None else plan.vm.id
 
@@ -38,7 +34,7 @@ def _uuid(plan: Plan) -> str:
 async def check(move: Move) -> Result:
     vm = await look(move.source, move.plan.vm)
     if vm is None:
-        raise NotFound(f"{_name(move.plan)} is not on {move.plan.vm.connection} any more")
+        raise NotFound(f"{move.plan.name} is not on {move.plan.vm.connection} any more")
     if vm.state != PowerState.RUNNING:
         raise Conflict(f"{vm.name} is {vm.state}: only a running VM moves live", cure="move it cold")
     return {"running": True, "free": await _free(move)}
@@ -124,7 +120,7 @@ async def settled(move: Move, error: BaseException | None) -> Result:
     Returns as the move itself would when the target runs it. Raises `error` (or Conflict) when the source does:
     it is as it was. Where nothing can be said the task is UNKNOWN and nothing is touched.
     """
-    name, plan = _name(move.plan), move.plan
+    name, plan = move.plan.name, move.plan
     began = time.monotonic()
     end = began + SETTLE_S
     pause = 0.2
@@ -202,7 +198,7 @@ async def uncopy(move: Move) -> None:
 async def confirm(move: Move) -> Result:
     """Never trust a success alone: the target runs it, and the source does not have it any more."""
     here, there = await both(move)
-    plan, name = move.plan, _name(move.plan)
+    plan, name = move.plan, move.plan.name
     if there is None and (here is None or here.state in AT_REST):
         raise _vanished(move, here)
     if there is None or there.state != PowerState.RUNNING:
@@ -217,7 +213,7 @@ async def confirm(move: Move) -> Result:
 def _vanished(move: Move, here: Vm | None = None) -> Vanished:
     """It ran on the target and is gone: what is left of it on the source stays."""
     plan = move.plan
-    text = f"{_name(plan)} is gone from {plan.to.connection}: it was removed there before its move was done"
+    text = f"{plan.name} is gone from {plan.to.connection}: it was removed there before its move was done"
     if here is not None:
         return Vanished(text, cure=f"it is {here.state} on {plan.vm.connection}: start it there")
     left = ", ".join(_copied(move))
@@ -267,14 +263,14 @@ async def identity(move: Move) -> Result:
 
 def _moves(plan: Plan) -> str:
     what = "memory goes" if plan.path == Path.NONE else "memory and disks go"
-    return f"Move {_name(plan)} while it runs: {what} from {plan.vm.connection} to {plan.to.connection}"
+    return f"Move {plan.name} while it runs: {what} from {plan.vm.connection} to {plan.to.connection}"
 
 
 STEPS = (
     Step(
         name="check",
         stage=PREPARE,
-        describe=lambda plan: f"Check {_name(plan)} on {plan.vm.connection} and the room on {plan.to.connection}",
+        describe=lambda plan: f"Check {plan.name} on {plan.vm.connection} and the room on {plan.to.connection}",
         run=check,
     ),
     Step(name="move", stage=COPY, describe=_moves, run=carry, undo=uncopy, stoppable=True),

@@ -76,6 +76,11 @@ class Plan:
     force_stop: bool = False
     """Switch it off when it does not shut down in time."""
 
+    @property
+    def name(self) -> str:
+        """The VM's name; its id where only quick facts were known."""
+        return self.spec.name if self.spec is not None else self.vm.id
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -88,3 +93,8 @@ class Verdict:
     @property
     def allowed(self) -> bool:
         return not any(finding.level == Level.RED for finding in self.findings)
+
+    @property
+    def cure(self) -> str:
+        """What helps against the first red finding, which is what a red `text` says. Empty where nothing does."""
+        return next((finding.cure for finding in self.findings if finding.level == Level.RED), "")

@@ -48,12 +48,12 @@ async def found(move: Move) -> str:
     """Ask both sides what they have, in plain words. Raises Unreachable where one cannot say."""
     plan, record = move.plan, move.journal.record
     uuid = plan.spec.uuid if plan.spec is not None else ""
-    name = plan.spec.name if plan.spec is not None else plan.vm.id
     here = await look(move.source, plan.vm)
     there = await look(move.target, None, uuid) if uuid else None
     step = _last_step(record)
     return (
-        f"interrupted {step}; {name} is {_state(here)} on {plan.vm.connection}, {_state(there)} on {plan.to.connection}"
+        f"interrupted {step}; {plan.name} is {_state(here)} on {plan.vm.connection}, "
+        f"{_state(there)} on {plan.to.connection}"
     )
 
 

@@ -16,7 +16,6 @@ from app.link import Connection, ConnectionState
 from app.migration import transfer
 from app.migration.journal import Result
 from app.migration.move import AT_REST, Move, Sites, look
-from app.migration.plan import Plan
 from app.store import codec
 from app.tasks import TaskState
 from backends.errors import Conflict, NotFound, OutcomeUnknown
@@ -26,14 +25,10 @@ if TYPE_CHECKING:
     from app.inventory import Delta, Inventory
 
 
-def name_of(plan: Plan) -> str:
-    return plan.spec.name if plan.spec is not None else plan.vm.id
-
-
 async def source_vm(move: Move) -> Vm:
     vm = await look(move.source, move.plan.vm)
     if vm is None:
-        raise NotFound(f"{name_of(move.plan)} is not on {move.plan.vm.connection} any more")
+        raise NotFound(f"{move.plan.name} is not on {move.plan.vm.connection} any more")
     return vm
 
 
@@ -96,7 +91,7 @@ async def prove(move: Move) -> None:
     if await look(move.source, move.plan.vm) is None:
         # The fence tells: the copy may be all that is left of it.
         return
-    move.note(f"{name_of(move.plan)} may have run since its disks were copied: reading them again")
+    move.note(f"{move.plan.name} may have run since its disks were copied: reading them again")
     await export(move)
     doubted, move.doubted = move.doubted, set()
     await transfer.compare(move, sorted(doubted))
@@ -122,7 +117,7 @@ async def fence(move: Move) -> Result:
     except NotFound as error:
         # The copy may be all that is left of it, or it runs where somebody else took it.
         move.task.state = TaskState.UNKNOWN
-        gone = f"{name_of(move.plan)} is gone from {move.plan.vm.connection}: what was copied is kept, not started"
+        gone = f"{move.plan.name} is gone from {move.plan.vm.connection}: what was copied is kept, not started"
         raise OutcomeUnknown(gone, cure="look where it is; take the move back only if it is safe there") from error
     return {}
 

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
-    QProgressBar,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -29,7 +28,7 @@ from widgets import format as fmt
 from widgets.background import words
 from widgets.details.page import Banner
 from widgets.icons import icon
-from widgets.parts import Card, Check, Combo, button, fit, label, scrolled, set_words
+from widgets.parts import Card, Check, Combo, busy_bar, button, fit, label, scrolled, set_words
 from widgets.plan.choices import Choices
 from widgets.plan.shown import Findings, ForecastCard, Steps, verdict_text
 from widgets.plan.targets import Targets, place_name, places
@@ -88,13 +87,7 @@ class PlanDialog(QDialog):
         outer.addLayout(self._target_row(to, copy))
         self.verdict = Banner(self)
         outer.addWidget(self.verdict)
-        self._busy = QProgressBar(self)
-        self._busy.setRange(0, 0)
-        self._busy.setFixedHeight(3)
-        self._busy.setTextVisible(False)
-        keep = self._busy.sizePolicy()
-        keep.setRetainSizeWhenHidden(True)
-        self._busy.setSizePolicy(keep)
+        self._busy = busy_bar(self)
         outer.addWidget(self._busy)
         plan = QWidget(self)
         middle = QHBoxLayout(plan)

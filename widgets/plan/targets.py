@@ -110,8 +110,7 @@ class Targets(QTableWidget):
     def _show(self, row: int, verdict: Verdict) -> None:
         self._verdicts[row] = verdict
         symbol, role = LOOKS[verdict.colour]
-        cures = [finding.cure for finding in verdict.findings if finding.cure]
-        text = f"{verdict.text} – {cures[0]}" if cures and verdict.colour == "red" else verdict.text
+        text = f"{verdict.text} – {verdict.cure}" if verdict.cure else verdict.text
         item = self.item(row, 1)
         item.setIcon(icon(symbol, role))
         item.setForeground(theme.colour(role))

@@ -284,8 +284,7 @@ class Tree(QWidget):
         elif verdict is None:
             return
         elif verdict.colour == "red" or not verdict.allowed:
-            cures = [finding.cure for finding in verdict.findings if finding.cure]
-            self.refused.emit(place, f"{verdict.text}: {cures[0]}" if cures else verdict.text)
+            self.refused.emit(place, f"{verdict.text}: {verdict.cure}" if verdict.cure else verdict.text)
         else:
             # Not from inside the drop: Qt's drag has to end before a dialog may open.
             QTimer.singleShot(0, self, lambda: self.move_requested.emit(refs, place, holding.copy))

@@ -11,7 +11,7 @@ from app.inventory import Inventory
 from app.migration.facts import QuickFacts
 from app.migration.findings import findings
 from app.migration.forecast import Experience, pair
-from app.migration.plan import Forecast, Mapping, Mode, Plan
+from app.migration.plan import Forecast, Mapping, Mode, Plan, Verdict
 from app.migration.planning import Wish, judged
 from app.store import codec
 from backends.driver import Capability
@@ -326,3 +326,13 @@ def test_what_the_inventory_knows_of_a_vm_is_judged_while_it_is_held(code: str) 
         ]
         assert said[0] == said[1] != []
         assert judge(Mode.COLD, held, target).allowed == (code == "kernel" and platform == "p")
+
+
+def test_the_cure_is_that_of_what_is_said() -> None:
+    """Not that of another finding, which would send its reader the wrong way."""
+    first = Finding(level=Level.RED, code="capability", message="it cannot take in VMs")
+    other = Finding(level=Level.RED, code="kernel", message="no kernel", cure="install a kernel")
+    assert Verdict("red", first.message, (first, other)).cure == ""
+    hint = Finding(level=Level.AMBER, code="clear-text", message="in clear", cure="choose TLS")
+    assert Verdict("red", other.message, (hint, other)).cure == "install a kernel"
+    assert Verdict("amber", "live", (hint,)).cure == ""
